@@ -1,0 +1,1 @@
+"""Billing: orders and invoices as event-sourced aggregates."""

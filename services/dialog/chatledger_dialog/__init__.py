@@ -1,0 +1,1 @@
+"""The dialog worker: folds each conversation and publishes what its flow decided."""

@@ -1,0 +1,1 @@
+"""The ingress: verifies, parses and publishes webhooks, and answers once the broker has them."""

@@ -1,0 +1,1 @@
+"""Notify: delivers replies to the providers, and fires what is due later."""

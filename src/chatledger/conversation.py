@@ -1,0 +1,218 @@
+"""The conversation: what a client and we know of each other, folded from the stream `conversation-<id>`.
+
+`initial()` and `evolve()` are the whole fold. They look at nothing but their arguments, so the same history gives
+the same state, byte for byte. Every message that was handled left at least one event here, and every event names
+its cause; so the messages that were handled are in the history too, and a second copy of one is recognised.
+
+State that only a worker needs (how far it has read its topic) is not here: it is not history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from chatledger.events import dialog
+from chatledger.events.base import Event
+from chatledger.events.envelope import Envelope
+
+REMEMBERED_DAYS = 7
+"""A provider repeats a webhook for hours; a week is far beyond it."""
+REMEMBERED_CAUSES_MAX = 500
+"""Bounds the state of a client who never stops writing."""
+REMEMBERED_ID_LENGTH = 18
+"""60 bits of the id and its dashes: enough among 500, half of the bytes."""
+RATE_WINDOW_MS = 60_000
+"""The rate limit counts the messages of the last minute of event time."""
+
+
+class Status(StrEnum):
+    """Where the conversation stands. The flow's transitions are in its decide()."""
+
+    INITIAL = "INITIAL"
+    WAITING_ADDRESS = "WAITING_ADDRESS"
+    WAITING_PHONE = "WAITING_PHONE"
+    WAITING_QUANTITY = "WAITING_QUANTITY"
+    WAITING_CONFIRMATION = "WAITING_CONFIRMATION"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+    HANDED_OFF = "HANDED_OFF"
+
+
+QUESTIONS = {
+    "address": Status.WAITING_ADDRESS,
+    "phone": Status.WAITING_PHONE,
+    "quantity": Status.WAITING_QUANTITY,
+}
+"""Each question that can be gone back to, and the status in which it is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """The folded state. `version` is the last event's; `handled` holds, per day, the causes that were handled."""
+
+    version: int = 0
+    status: Status = Status.INITIAL
+    flow: str | None = None
+    language: str | None = None
+    address: str | None = None
+    phone: str | None = None
+    quantity: int | None = None
+    order_id: str | None = None
+    wrong_answers: int = 0
+    last_message_at: datetime | None = None
+    timer_due: datetime | None = None
+    throttled_at: datetime | None = None
+    recent_ms: tuple[int, ...] = ()
+    handled: tuple[tuple[int, tuple[str, ...]], ...] = ()
+
+
+def initial() -> Conversation:
+    """The state before the first event."""
+    return Conversation()
+
+
+def evolve(state: Conversation, envelope: Envelope) -> Conversation:
+    """Fold one event of the conversation's stream into the state. Unknown events only advance the version."""
+    event = envelope.data
+    changes = _CHANGES.get(type(event), _nothing)(state, event, envelope)
+    cause = (envelope.causation_id or envelope.id)[:REMEMBERED_ID_LENGTH]
+    if not (state.handled and state.handled[-1][1][-1] == cause):
+        changes["handled"] = _remember(state.handled, cause, envelope.time)
+        if type(event) not in _NOT_FROM_A_CLIENT:
+            changes["last_message_at"] = envelope.time
+            if type(event) is not dialog.MessageThrottled:
+                changes["recent_ms"] = _recent(state.recent_ms, envelope.time)
+    return replace(state, version=envelope.stream_version or state.version, **changes)
+
+
+def was_handled(state: Conversation, cause_id: str) -> bool:
+    """Whether the message or timer `cause_id` already left its events in this conversation."""
+    short = cause_id[:REMEMBERED_ID_LENGTH]
+    return any(short in causes for _, causes in reversed(state.handled))
+
+
+def messages_in_last_minute(state: Conversation, now: datetime) -> int:
+    """How many messages were worked on in the minute of event time before `now`."""
+    since = _milliseconds(now) - RATE_WINDOW_MS
+    return sum(1 for at in state.recent_ms if at > since)
+
+
+def encode_state(state: Conversation) -> bytes:
+    """Canonical JSON of the state: the same state is the same bytes."""
+    return orjson.dumps(state, option=orjson.OPT_UTC_Z)
+
+
+def decode_state(value: bytes) -> Conversation:
+    """Read what `encode_state` wrote. Raises pydantic.ValidationError when it is something else."""
+    return _STATE.validate_json(value)
+
+
+_STATE = TypeAdapter(Conversation)
+Changes = dict[str, Any]
+
+
+def _nothing(state: Conversation, event: Any, envelope: Envelope) -> Changes:
+    return {}
+
+
+def _started(state: Conversation, event: dialog.ConversationStarted, envelope: Envelope) -> Changes:
+    return {**_FORGET, "status": Status.WAITING_ADDRESS, "flow": event.flow, "language": event.language}
+
+
+def _restarted(state: Conversation, event: dialog.ConversationRestarted, envelope: Envelope) -> Changes:
+    return {**_FORGET, "status": Status.WAITING_ADDRESS}
+
+
+def _expired(state: Conversation, event: dialog.ConversationExpired, envelope: Envelope) -> Changes:
+    return {**_FORGET, "status": Status.INITIAL, "timer_due": None}
+
+
+def _handed_off(state: Conversation, event: dialog.HandoffRequested, envelope: Envelope) -> Changes:
+    return {"status": Status.HANDED_OFF, "wrong_answers": 0}
+
+
+def _address(state: Conversation, event: dialog.AddressGiven, envelope: Envelope) -> Changes:
+    return {"status": Status.WAITING_PHONE, "address": event.address, "wrong_answers": 0}
+
+
+def _phone(state: Conversation, event: dialog.PhoneGiven, envelope: Envelope) -> Changes:
+    return {"status": Status.WAITING_QUANTITY, "phone": event.phone, "wrong_answers": 0}
+
+
+def _quantity(state: Conversation, event: dialog.QuantityGiven, envelope: Envelope) -> Changes:
+    return {"status": Status.WAITING_CONFIRMATION, "quantity": event.quantity, "wrong_answers": 0}
+
+
+def _rejected(state: Conversation, event: dialog.AnswerRejected, envelope: Envelope) -> Changes:
+    return {"wrong_answers": state.wrong_answers + 1}
+
+
+def _withdrawn(state: Conversation, event: dialog.AnswerWithdrawn, envelope: Envelope) -> Changes:
+    return {"status": QUESTIONS[event.question], event.question: None, "wrong_answers": 0}
+
+
+def _placed(state: Conversation, event: dialog.OrderPlaced, envelope: Envelope) -> Changes:
+    return {"status": Status.COMPLETED, "order_id": event.order_id, "wrong_answers": 0}
+
+
+def _cancelled(state: Conversation, event: dialog.OrderCancelled, envelope: Envelope) -> Changes:
+    return {**_FORGET, "status": Status.CANCELLED}
+
+
+def _throttled(state: Conversation, event: dialog.MessageThrottled, envelope: Envelope) -> Changes:
+    return {"throttled_at": envelope.time} if event.told else {}
+
+
+def _timer(state: Conversation, event: dialog.TimerRequested, envelope: Envelope) -> Changes:
+    return {"timer_due": event.due}
+
+
+_FORGET: Changes = {"address": None, "phone": None, "quantity": None, "order_id": None, "wrong_answers": 0}
+_NOT_FROM_A_CLIENT = frozenset({dialog.ConversationExpired, dialog.TimerRequested})
+_CHANGES: dict[type[Event], Callable[[Conversation, Any, Envelope], Changes]] = {
+    dialog.ConversationStarted: _started,
+    dialog.ConversationRestarted: _restarted,
+    dialog.ConversationExpired: _expired,
+    dialog.HandoffRequested: _handed_off,
+    dialog.AddressGiven: _address,
+    dialog.PhoneGiven: _phone,
+    dialog.QuantityGiven: _quantity,
+    dialog.AnswerRejected: _rejected,
+    dialog.AnswerWithdrawn: _withdrawn,
+    dialog.OrderPlaced: _placed,
+    dialog.OrderCancelled: _cancelled,
+    dialog.MessageThrottled: _throttled,
+    dialog.TimerRequested: _timer,
+}
+
+
+def _remember(
+    handled: tuple[tuple[int, tuple[str, ...]], ...], cause: str, time: datetime
+) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """Add `cause` under its day; drop days beyond the week and, beyond the bound, the oldest causes."""
+    day = time.toordinal()
+    if handled and handled[-1][0] >= day:
+        last_day, causes = handled[-1]
+        kept = (*handled[:-1], (last_day, (*causes, cause)))
+    else:
+        kept = (*(entry for entry in handled if entry[0] > day - REMEMBERED_DAYS), (day, (cause,)))
+    if sum(len(causes) for _, causes in kept) > REMEMBERED_CAUSES_MAX:
+        oldest_day, oldest = kept[0]
+        return ((oldest_day, oldest[1:]), *kept[1:]) if len(oldest) > 1 else kept[1:]
+    return kept
+
+
+def _recent(recent_ms: tuple[int, ...], time: datetime) -> tuple[int, ...]:
+    now = _milliseconds(time)
+    return (*(at for at in recent_ms if at > now - RATE_WINDOW_MS), now)
+
+
+def _milliseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1000)

@@ -1,0 +1,27 @@
+"""Dead letters, on the topic chat.dead: what could not be processed, whole, with its cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chatledger.events.base import Event, PersonalText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordDeadLettered(Event):
+    """A service could not process a record. `value_base64` and `headers` are the record's own, to put it back."""
+
+    type: ClassVar[str] = "record.dead_lettered"
+
+    service: str
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    headers: dict[str, str]
+    value_base64: PersonalText
+
+
+EVENTS: tuple[type[Event], ...] = (RecordDeadLettered,)

@@ -1,0 +1,38 @@
+"""The topics: their names, who writes them, and how they are made on a real broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INBOUND = "chat.inbound"
+DIALOG = "chat.dialog"
+BILLING = "chat.billing"
+NOTIFY = "chat.notify"
+DEAD = "chat.dead"
+
+ALL = (INBOUND, DIALOG, BILLING, NOTIFY, DEAD)
+"""Every topic that carries events, and so everything that the ledger records."""
+
+DIALOG_GROUP = "chatledger-dialog"
+"""The dialog's consumer group and Faust app id."""
+CHANGELOG = f"{DIALOG_GROUP}-conversations-changelog"
+"""The dialog's table, compacted: the last state of each conversation. Made from the topics, so not recorded."""
+
+PARTITIONS = 4
+"""Partitions of every topic. One conversation is one partition on all of them, so they must agree; 4 is also
+what the embedded broker makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicPlan:
+    """How a topic is made. Retention is the broker's own default: the ledger is what keeps everything."""
+
+    name: str
+    partitions: int = PARTITIONS
+    compacted: bool = False
+
+
+PLANS: tuple[TopicPlan, ...] = (
+    *(TopicPlan(name=name) for name in ALL),
+    TopicPlan(name=CHANGELOG, compacted=True),
+)
