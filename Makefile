@@ -33,6 +33,7 @@ help: ## List the tasks
 	@echo "Start with make demo. ARGS passes options on: make demo ARGS=\"--clients 20\", make test ARGS=\"-k ledger\"."
 
 setup: $(READY) ## Install the locked libraries and chatledger itself into .venv (does nothing when that is done)
+	@echo "Ready. make demo shows it at work."
 
 demo: $(READY) ## Start the embedded broker and database, send webhooks of many customers, show what came of them
 	@$(BIN)/chatledger demo $(ARGS)
@@ -44,7 +45,7 @@ check: $(READY) ## Lint, check the format, the types, who imports whom, and the 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest --durations=0 tests/tidy
 
 format: $(READY) ## Sort the imports and format the code

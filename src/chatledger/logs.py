@@ -46,12 +46,12 @@ def about(envelope: Envelope) -> dict[str, Any]:
     event = envelope.data
     personal = personal_fields(type(event))
     own = {each.name: MASK if each.name in personal else getattr(event, each.name) for each in fields(event)}
-    project, channel, client = envelope.conversation.split("/", 2)
+    project_and_channel, _, client = envelope.conversation.rpartition("/")
     return {
         "event_id": envelope.id,
         "type": type_and_version(event)[0],
         "correlation_id": envelope.correlation_id,
-        "conversation": f"{project}/{channel}/{mask_client(client)}",
+        "conversation": f"{project_and_channel}/{mask_client(client)}",
         "data": {name: MASK if name == "client_id" else value for name, value in own.items()},
     }
 

@@ -1,4 +1,4 @@
-"""A Kafka-speaking broker inside this process: the mock cluster of librdkafka, out of the confluent-kafka wheel.
+"""A Kafka-speaking broker inside this process: the mock cluster of librdkafka, from confluent-kafka.
 
 It is for trying things out and for tests on one machine. It runs in threads of its own written in C and takes
 no part in Python's interpreter lock, so that it may live in the process that supervises the services. When
@@ -9,9 +9,9 @@ What it does, read in the source of librdkafka 2.12 and seen to be so:
 * Topics are made on the first metadata request, with 4 partitions; `create_topic` makes others.
 * **A partition keeps its newest 5 MiB (or 100,000 batches) and silently drops older records**, whoever has
   not read them yet. Memory is bounded by that: 38 MiB for one busy topic, the same after 270,000 records as
-  after 60,000. So is how far a reader may fall behind: see `RETAINED_BYTES_PER_PARTITION`. A reader whose next
-  record is gone gets OffsetOutOfRange; with `auto_offset_reset` "earliest" or "latest" it never hears of it,
-  so use "none".
+  after 60,000. So is how far a reader may fall behind: see `RETAINED_BYTES_PER_PARTITION`. A reader whose
+  next record is gone gets OffsetOutOfRange; with `auto_offset_reset` "earliest" or "latest" it never hears
+  of it, so use "none".
 * There is no compaction. A changelog topic is complete only while it is smaller than that.
 * One member per consumer group. With a second one, whoever synchronises after the leader gets InvalidRequest,
   which aiokafka takes as fatal; members with different assignors end the process by an assertion. After a
@@ -175,9 +175,7 @@ def _new_cluster(library: ctypes.CDLL) -> tuple[int, int]:
         "log_level": "3",  # errors; the lower levels announce on stderr that this is a mock
     }
     for name, value in settings.items():
-        outcome = library.rd_kafka_conf_set(
-            configuration, name.encode(), value.encode(), error_text, _ERROR_TEXT_BYTES
-        )
+        outcome = library.rd_kafka_conf_set(configuration, name.encode(), value.encode(), error_text, _ERROR_TEXT_BYTES)
         if outcome != _CONF_OK:
             library.rd_kafka_conf_destroy(configuration)
             raise ConfigurationError(f"librdkafka refuses {name}: {error_text.value.decode()}")

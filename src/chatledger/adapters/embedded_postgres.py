@@ -143,15 +143,14 @@ class EmbeddedPostgres:
                 return self._ensure_database()
             except psycopg.Error as error:
                 # A server left over by a killed process may still be recovering, or be on its way down.
-                passing = isinstance(error, psycopg.OperationalError)
-                if not passing or time.monotonic() > ready_by:
+                if not isinstance(error, psycopg.OperationalError) or time.monotonic() > ready_by:
                     raise OutsideUnavailable(
                         f"The embedded Postgres in {self._home} does not take connections: {error}"
                     ) from error
                 time.sleep(_RETRY_PAUSE_S)
 
     def _create_cluster(self, programs: PostgresPrograms) -> None:
-        """Builds the cluster beside its place and moves it there whole, so that a kill half-way does no harm."""
+        """Builds the cluster beside its place and moves it there whole: a kill half-way does no harm."""
         password_file = self._home / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(secrets.token_urlsafe(24))
@@ -190,7 +189,6 @@ class EmbeddedPostgres:
                     "start",
                     f"--pgdata={self._cluster}",
                     f"--log={self._log_file}",
-                    "--wait",
                     f"--timeout={_READY_TIMEOUT_S}",
                     "--options=" + shlex.join(f"--{name}={value}" for name, value in options.items()),
                 ],
@@ -223,8 +221,7 @@ class EmbeddedPostgres:
             return
         programs = PostgresPrograms(self._home)
         for mode in ("fast", "immediate"):
-            arguments = ["stop", f"--pgdata={self._cluster}", f"--mode={mode}", "--wait"]
-            arguments.append(f"--timeout={_STOP_TIMEOUT_S}")
+            arguments = ["stop", f"--pgdata={self._cluster}", f"--mode={mode}", f"--timeout={_STOP_TIMEOUT_S}"]
             if programs.run("pg_ctl", arguments, timeout_s=_STOP_TIMEOUT_S + 10).returncode == 0:
                 return
         raise OutsideUnavailable(f"The embedded Postgres does not stop; see {self._log_file}.")
@@ -247,10 +244,10 @@ class EmbeddedPostgres:
             return None
 
     def _forget_reused_process_id(self) -> None:
-        """Removes the server's file when its process id is alive as another program, as in a restarted container.
+        """Removes the server's file when its process id is alive as another program.
 
-        Postgres would refuse to start. Otherwise the file stays: by it Postgres sees whether orphans of a killed
-        server still hold the data.
+        That happens in a restarted container, and Postgres would refuse to start. Otherwise the file stays: by
+        it Postgres sees whether orphans of a killed server still hold the data.
         """
         recorded = self._recorded_process_id()
         if recorded is not None and psutil.pid_exists(recorded):
@@ -259,17 +256,15 @@ class EmbeddedPostgres:
     def _choose_port(self) -> int:
         """The port of the last run, so that URLs in other processes stay right, or else a free one."""
         port_file = self._home / "port"
-        for port in (int(port_file.read_text()) if port_file.exists() else 0, 0):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((_HOST, port))
-                except OSError:
-                    continue
-                chosen: int = probe.getsockname()[1]
-            port_file.write_text(str(chosen))
-            return chosen
-        raise OutsideUnavailable("No loopback port is free for the embedded Postgres.")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_HOST, int(port_file.read_text())))
+            except (OSError, ValueError):
+                probe.bind((_HOST, 0))
+            chosen: int = probe.getsockname()[1]
+        port_file.write_text(str(chosen))
+        return chosen
 
     def _url(self, database: str) -> str:
         try:

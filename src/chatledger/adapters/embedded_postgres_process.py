@@ -37,9 +37,7 @@ class PostgresPrograms:
             _let_through(home, self.user)
             os.chown(home, self.user.pw_uid, self.user.pw_gid)
 
-    def run(
-        self, program: str, arguments: Sequence[str], *, timeout_s: float
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, arguments: Sequence[str], *, timeout_s: float) -> subprocess.CompletedProcess[str]:
         """Runs a program to its end; its exit code and output are in the result.
 
         Raises ConfigurationError when it cannot be run at all or does not end in time.

@@ -7,7 +7,6 @@ JSON Schema says `x-personal`, exports can leave it out.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, get_type_hints
 
 from pydantic import Field
@@ -40,12 +39,18 @@ class UnknownEvent(Event):
     data: PersonalDocument
 
 
-@lru_cache(maxsize=None)
 def personal_fields(event_class: type[Event]) -> frozenset[str]:
     """Names of the fields of `event_class` that hold personal data."""
-    hints = get_type_hints(event_class, include_extras=True)
-    return frozenset(
-        field.name
-        for field in fields(event_class)
-        if any(isinstance(mark, PersonalMark) for mark in getattr(hints[field.name], "__metadata__", ()))
-    )
+    known = _PERSONAL_FIELDS.get(event_class)
+    if known is None:
+        hints = get_type_hints(event_class, include_extras=True)
+        known = _PERSONAL_FIELDS[event_class] = frozenset(
+            field.name
+            for field in fields(event_class)
+            if any(isinstance(mark, PersonalMark) for mark in getattr(hints[field.name], "__metadata__", ()))
+        )
+    return known
+
+
+_PERSONAL_FIELDS: dict[type[Event], frozenset[str]] = {}
+"""Type hints are slow to read, and never change."""

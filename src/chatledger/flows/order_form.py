@@ -28,7 +28,6 @@ from chatledger.flows.order_form_answers import (
 )
 from chatledger.projects import Project
 
-
 ANSWER_KEPT_LENGTH = 200
 """A rejected answer is kept for whoever asks why; no more of it than an accepted address may have."""
 
@@ -203,7 +202,7 @@ ANSWERS: dict[Status, Answer] = {
 _EVERYWHERE: dict[str, Command] = {"cancel": _cancel, "restart": _restart, "back": _back, "help": _help}
 COMMANDS: dict[Status, dict[str, Command]] = {
     **{status: {} for status in Status},
-    **{status: _EVERYWHERE for status in QUESTION_TEXTS},
+    **dict.fromkeys(QUESTION_TEXTS, _EVERYWHERE),
     Status.HANDED_OFF: {"restart": _restart},
 }
 """The commands that are understood, by status. Where nothing was begun, every text begins."""

@@ -1,0 +1,1 @@
+"""What several tests and benchmarks share: real brokers and databases, and other stand-ins for the outside."""
