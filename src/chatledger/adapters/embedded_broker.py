@@ -4,7 +4,7 @@ It is for trying things out and for tests on one machine. It runs in threads of 
 no part in Python's interpreter lock, so that it may live in the process that supervises the services. When
 that process ends, so does the broker with everything in it.
 
-What it does, read in the source of librdkafka 2.12 and seen to be so:
+What it does, read in the source of librdkafka 2.12 and, but for the assertion, seen in trials:
 
 * Topics are made on the first metadata request, with 4 partitions; `create_topic` makes others.
 * **A partition keeps its newest 5 MiB (or 100,000 batches) and silently drops older records**, whoever has

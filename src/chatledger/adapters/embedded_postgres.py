@@ -45,7 +45,7 @@ _STOP_TIMEOUT_S = 30
 _ORPHANS_TIMEOUT_S = 15
 _RETRY_PAUSE_S = 0.2
 
-# For a machine with 2 cores that runs the services too. Durability is what Postgres has by default.
+# For a machine with 2 cores that runs the services too.
 _SETTINGS = {
     "listen_addresses": _HOST,
     "unix_socket_directories": "",  # a socket's path may have 107 bytes; a data folder's path may be longer
@@ -83,8 +83,7 @@ class EmbeddedPostgres:
     @property
     def process_id(self) -> int | None:
         """The process id of the server, or None when it does not run."""
-        process = self._server_process()
-        return process.pid if process is not None else None
+        return process.pid if (process := self._server_process()) else None
 
     def start(self) -> EmbeddedPostgres:
         """Starts the server, or joins the one that runs in this folder; returns itself once it can be used.
