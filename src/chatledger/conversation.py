@@ -79,7 +79,10 @@ def initial() -> Conversation:
 
 
 def evolve(state: Conversation, envelope: Envelope) -> Conversation:
-    """Fold one event of the conversation's stream into the state. Unknown events only advance the version."""
+    """Fold one event of the conversation's stream into the state.
+
+    An unknown event only advances the version, and notes its cause as every event does.
+    """
     event = envelope.data
     changes = _CHANGES.get(type(event), _nothing)(state, event, envelope)
     cause = (envelope.causation_id or envelope.id)[:REMEMBERED_ID_LENGTH]
@@ -99,9 +102,11 @@ def was_handled(state: Conversation, cause_id: str) -> bool:
 
 
 def messages_in_last_minute(state: Conversation, now: datetime) -> int:
-    """How many messages were worked on in the minute of event time before `now`."""
-    since = _milliseconds(now) - RATE_WINDOW_MS
-    return sum(1 for at in state.recent_ms if at > since)
+    """How many messages were worked on within a minute of `now` in event time.
+
+    The minute after `now` counts too: where a clock was set back, what was handled since lies ahead.
+    """
+    return len(_within_window(state.recent_ms, _milliseconds(now)))
 
 
 def encode_state(state: Conversation) -> bytes:
@@ -202,7 +207,7 @@ def _remember(
         last_day, causes = handled[-1]
         kept = (*handled[:-1], (last_day, (*causes, cause)))
     else:
-        kept = (*(entry for entry in handled if entry[0] > day - REMEMBERED_DAYS), (day, (cause,)))
+        kept = (*(entry for entry in handled if entry[0] >= day - REMEMBERED_DAYS), (day, (cause,)))
     if sum(len(causes) for _, causes in kept) > REMEMBERED_CAUSES_MAX:
         oldest_day, oldest = kept[0]
         return ((oldest_day, oldest[1:]), *kept[1:]) if len(oldest) > 1 else kept[1:]
@@ -211,7 +216,11 @@ def _remember(
 
 def _recent(recent_ms: tuple[int, ...], time: datetime) -> tuple[int, ...]:
     now = _milliseconds(time)
-    return (*(at for at in recent_ms if at > now - RATE_WINDOW_MS), now)
+    return (*_within_window(recent_ms, now), now)
+
+
+def _within_window(recent_ms: tuple[int, ...], now: int) -> tuple[int, ...]:
+    return tuple(at for at in recent_ms if -RATE_WINDOW_MS < at - now < RATE_WINDOW_MS)
 
 
 def _milliseconds(time: datetime) -> int:

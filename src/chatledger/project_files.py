@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import phonenumbers
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from chatledger.channels import CHANNELS
 from chatledger.errors import ConfigurationError
-from chatledger.events.money import money_from_text
+from chatledger.events.money import Money, money_from_text
 from chatledger.flows import FLOWS, Flow
 from chatledger.projects import Project, variables_of
 
+PRICE_MINOR_MAX = 10**12
+"""The largest price times the largest quantity still fits into the 64 bits of a database column."""
+
 _PROJECT = TypeAdapter(Project)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads an unquoted yes, no, on or off as true or false; here they are the words that clients say."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?:[Tt]rue|[Ff]alse)$"), list("tTfF"))
 
 
 def load_projects(folder: Path) -> dict[str, Project]:
@@ -31,7 +47,11 @@ def load_projects(folder: Path) -> dict[str, Project]:
         )
     projects: dict[str, Project] = {}
     for path in paths:
-        project = parse_project(path.read_text(encoding="utf-8"), where=path.name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as wrong:
+            raise ConfigurationError(f"{path.name}: cannot be read as UTF-8 text: {wrong}") from wrong
+        project = parse_project(text, where=path.name)
         if project.name in projects:
             raise ConfigurationError(f"{path.name}: name: {project.name!r} is used by another file too")
         projects[project.name] = project
@@ -43,21 +63,20 @@ def load_projects(folder: Path) -> dict[str, Project]:
 def parse_project(text: str, *, where: str) -> Project:
     """Check one project document. Raises ConfigurationError with `where`, the field and what to do."""
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _Loader)
     except yaml.YAMLError as wrong:
         raise ConfigurationError(f"{where}: not YAML: {wrong}") from wrong
     if not isinstance(document, dict):
         raise ConfigurationError(f"{where}: a project file is a mapping that starts with name: and flow:")
-    flow = FLOWS.get(document.get("flow", ""))
+    flow = FLOWS.get(str(document.get("flow", "")))
     if flow is None:
         raise ConfigurationError(f"{where}: flow: choose one of {', '.join(FLOWS)}")
     try:
-        project = _PROJECT.validate_python(_complete(document, flow))
+        project = _PROJECT.validate_python(_complete(document, flow, where))
     except ValidationError as wrong:
         first = wrong.errors(include_url=False)[0]
-        raise ConfigurationError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from wrong
-    except (ValueError, ArithmeticError) as wrong:
-        raise ConfigurationError(f'{where}: offer.price: {wrong}; write {{amount: "250.00", currency: INR}}') from wrong
+        field = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        raise ConfigurationError(f"{where}: {field}: {first['msg']}") from wrong
     _check(project, flow, where)
     return project
 
@@ -75,22 +94,59 @@ def default_project(projects: Mapping[str, Project], channel: str) -> Project | 
     return claimants[0] if claimants else users[0] if len(users) == 1 else None
 
 
-def _complete(document: dict[str, Any], flow: Flow) -> dict[str, Any]:
+def _complete(document: dict[str, Any], flow: Flow, where: str) -> dict[str, Any]:
     """Lay the project's texts and words over those that ship with its flow, and read its price."""
     shipped = yaml.safe_load(files("chatledger.texts").joinpath(f"{flow.name}.yaml").read_text("utf-8"))
+    languages = document.get("languages")
+    if not isinstance(languages, list) or not all(isinstance(language, str) for language in languages):
+        raise ConfigurationError(f"{where}: languages: write a list such as [en, ru]")
     complete = dict(document)
     for part in ("texts", "words"):
-        given = document.get(part, {})
+        given = _given(document.get(part), part, languages, where)
         complete[part] = {
-            language: {**shipped[part].get(language, {}), **given.get(language, {})}
-            for language in document.get("languages", [])
+            language: {**shipped[part].get(language, {}), **given.get(language, {})} for language in languages
         }
     offer = document.get("offer")
-    if isinstance(offer, dict) and isinstance(offer.get("price"), dict):
-        price = offer["price"]
-        money = money_from_text(str(price.get("amount")), str(price.get("currency")))
-        complete["offer"] = {**offer, "price": money}
+    if isinstance(offer, dict) and offer.get("price") is not None:
+        complete["offer"] = {**offer, "price": _price(offer["price"], where)}
     return complete
+
+
+def _given(value: Any, part: str, languages: list[str], where: str) -> dict[str, dict[str, Any]]:
+    """Return the project's own texts or words by language; words as they are compared, without case."""
+    given = {} if value is None else value
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{where}: {part}: write a mapping that starts with a language")
+    for language, entries in given.items():
+        if language not in languages:
+            raise ConfigurationError(f"{where}: {part}.{language}: is not one of the project's languages")
+        if not isinstance(entries, dict):
+            raise ConfigurationError(f"{where}: {part}.{language}: write a mapping")
+    if part == "texts":
+        return given
+    return {
+        language: {word: _without_case(ways) for word, ways in entries.items()} for language, entries in given.items()
+    }
+
+
+def _without_case(ways: Any) -> Any:
+    if not isinstance(ways, list):
+        return ways
+    return [" ".join(way.casefold().split()) if isinstance(way, str) else way for way in ways]
+
+
+def _price(price: Any, where: str) -> Money:
+    """Read `{amount, currency}`. Raises ConfigurationError."""
+    mend = 'write {amount: "250.00", currency: INR}'
+    if not isinstance(price, dict) or price.keys() != {"amount", "currency"}:
+        raise ConfigurationError(f"{where}: offer.price: {mend}")
+    try:
+        money = money_from_text(str(price["amount"]), str(price["currency"]))
+    except ValueError as wrong:
+        raise ConfigurationError(f"{where}: offer.price: {wrong}; {mend}") from wrong
+    if not 0 <= money.minor <= PRICE_MINOR_MAX:
+        raise ConfigurationError(f"{where}: offer.price: {price['amount']} is negative or beyond reason; {mend}")
+    return money
 
 
 def _check(project: Project, flow: Flow, where: str) -> None:
@@ -110,6 +166,10 @@ def _check(project: Project, flow: Flow, where: str) -> None:
         for word in flow.words:
             if not words.get(word):
                 raise ConfigurationError(f"{where}: words.{language}.{word}: is missing")
+        for word in words.keys() - set(flow.words):
+            raise ConfigurationError(f"{where}: words.{language}.{word}: the flow {flow.name} has no such word")
+    if project.region not in phonenumbers.SUPPORTED_REGIONS:
+        raise ConfigurationError(f"{where}: region: {project.region} is no ISO 3166 country code such as IN or GB")
     for channel in project.channels:
         if channel not in CHANNELS:
             raise ConfigurationError(f"{where}: channels.{channel}: choose one of {', '.join(CHANNELS)}")

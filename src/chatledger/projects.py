@@ -60,7 +60,7 @@ class Limits:
 class Offer:
     """What the order form sells. Without a price no invoice is issued."""
 
-    item: dict[str, str]
+    item: Annotated[dict[str, str], Field(min_length=1)]
     price: Money | None = None
     quantity_max: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     delivery_promise: dict[str, str] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Project:
     flow: str
     languages: Annotated[tuple[str, ...], Field(min_length=1)]
     region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
-    channels: dict[str, ChannelSettings]
+    channels: Annotated[dict[str, ChannelSettings], Field(min_length=1)]
     offer: Offer
     texts: Mapping[str, Mapping[str, str]]
     words: Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -100,7 +100,7 @@ class Project:
 
     def means(self, text: str, word: str) -> bool:
         """Whether `text`, as a whole, is one of the ways to say `word` in any language of the project."""
-        said = text.strip().rstrip("!.").casefold()
+        said = " ".join(text.casefold().rstrip("!. \n").split())
         return any(said in self.words[language][word] for language in self.languages)
 
 

@@ -1,17 +1,25 @@
 """Replay: recorded history folded into states again. It holds no credentials, and can send nothing.
 
 `fold` is pure over the events it is given. The state hash is over every conversation's canonical state, in the order of
-their ids, so two replays of the same history agree to the byte, in any process, with any hash seed.
+their ids, so two replays of the same history agree to the byte, in any process, with any hash seed. History leaves
+as NDJSON, one line per event with the columns of the ledger, and comes back from it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
 
 from chatledger.conversation import Conversation, encode_state, evolve, initial
+from chatledger.errors import UndecodableRecord
+from chatledger.events.codec import decode_data, encode_data, ledger_metadata, parse_time, type_and_version
 from chatledger.events.envelope import Envelope
-from chatledger.ports import LedgerEvent
+from chatledger.ports import LedgerEvent, LedgerReader
 
 States = dict[str, Conversation]
 
@@ -53,3 +61,75 @@ def state_hash(states: Mapping[str, Conversation]) -> str:
         digest.update(encode_state(states[conversation]))
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownState:
+    """What was known of a conversation at some moment: its state, and the last event that it holds, if any."""
+
+    state: Conversation
+    last_event: LedgerEvent | None
+
+
+async def state_of(
+    reader: LedgerReader,
+    conversation: str,
+    *,
+    until_position: int | None = None,
+    until_time: datetime | None = None,
+) -> KnownState:
+    """Fold one conversation as it was known then. `until_time` is recorded time."""
+    states: States = {}
+    last_event = None
+    events = reader.read(stream=f"conversation-{conversation}", until_position=until_position, until_time=until_time)
+    async for last_event in events:
+        fold_into(states, last_event.envelope)
+    return KnownState(state=states.get(conversation, initial()), last_event=last_event)
+
+
+def event_line(event: LedgerEvent) -> bytes:
+    """Return one event as a line of NDJSON, without the line end: the columns of `ledger.events`."""
+    envelope = event.envelope
+    columns: dict[str, Any] = {
+        "position": event.position,
+        "id": envelope.id,
+        "stream": envelope.stream,
+        "version": envelope.stream_version,
+        "type": type_and_version(envelope.data)[0],
+        "data": orjson.Fragment(encode_data(envelope.data)),
+        "metadata": ledger_metadata(envelope),
+        "occurred_at": envelope.time,
+        "recorded_at": event.recorded_at,
+        "topic": event.topic,
+        "partition": event.partition,
+        "source_offset": event.source_offset,
+    }
+    return orjson.dumps(columns, option=orjson.OPT_UTC_Z)
+
+
+def read_event_line(line: bytes) -> LedgerEvent:
+    """Read what `event_line` wrote, lifted to today's classes. Raises UndecodableRecord when it is something else."""
+    try:
+        columns = orjson.loads(line)
+        metadata = columns["metadata"]
+        return LedgerEvent(
+            position=columns["position"],
+            recorded_at=parse_time(columns["recorded_at"]),
+            topic=columns["topic"],
+            partition=columns["partition"],
+            source_offset=columns["source_offset"],
+            envelope=Envelope(
+                id=columns["id"],
+                source=metadata["source"],
+                conversation=metadata["conversation"],
+                time=parse_time(columns["occurred_at"]),
+                stream=columns["stream"],
+                stream_version=columns["version"],
+                correlation_id=metadata["correlationid"],
+                causation_id=metadata["causationid"],
+                traceparent=metadata["traceparent"],
+                data=decode_data(columns["type"], metadata["schemaversion"], orjson.dumps(columns["data"])),
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise UndecodableRecord(f"not a line of history: {wrong}") from wrong

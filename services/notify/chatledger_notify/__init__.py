@@ -1,1 +1,1 @@
-"""Notify: delivers replies to the providers, and fires what is due later."""
+"""Notify: sends replies to the providers, in order per client and with retries, and fires timers."""

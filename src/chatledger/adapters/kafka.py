@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError
 
 from chatledger.errors import BrokerUnavailable, OutsideUnavailable
 from chatledger.events.codec import Headers, to_wire
@@ -42,10 +42,24 @@ async def start_producer(bootstrap_servers: str, *, linger_ms: int = 0) -> AIOKa
     )
     try:
         await producer.start()
-    except KafkaError as wrong:
+    except BaseException as wrong:
         await producer.stop()
-        raise BrokerUnavailable(f"no broker answers at {bootstrap_servers}: {wrong}") from wrong
+        if isinstance(wrong, KafkaError):
+            raise BrokerUnavailable(f"no broker answers at {bootstrap_servers}: {wrong}") from wrong
+        raise
     return producer
+
+
+async def stop_producer(producer: AIOKafkaProducer, *, timeout_s: float = PUBLISH_TIMEOUT_S) -> None:
+    """Send what is waiting and stop, in bounded time; what the broker has not taken by then is given up."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await producer.stop()
+    except TimeoutError:
+        # Where the broker is away aiokafka's stop waits for ever. This is what it does when its sender dies.
+        await producer._sender.close()
+        producer._message_accumulator.fail_all(KafkaError("the producer was stopped"))
+        await producer.client.close()
 
 
 class KafkaPublisher:
@@ -65,10 +79,12 @@ class KafkaPublisher:
         try:
             async with asyncio.timeout(self._timeout_s):
                 sent = [
-                    await self._producer.send(topic, value, key=key, headers=headers) for key, value, headers in records
+                    # aiokafka's encoder, which is in C, takes a list only.
+                    await self._producer.send(topic, value, key=key, headers=list(headers))
+                    for key, value, headers in records
                 ]
                 for acknowledged in sent:
-                    await asyncio.shield(acknowledged)
+                    await acknowledged
         except (KafkaError, TimeoutError) as wrong:
             raise BrokerUnavailable(f"{topic}: not acknowledged: {wrong or 'timed out'}") from wrong
 
@@ -95,13 +111,14 @@ class KafkaSubscription:
         self._consumer = consumer
         self._next: dict[TopicPartition, int] = {}
         self._closing = False
-        consumer.subscribe(list(topics), listener=_SeekOnAssignment(consumer, positions, self._next))
+        self._listener = _SeekOnAssignment(consumer, positions, self._next)
+        consumer.subscribe(list(topics), listener=self._listener)
 
     async def batches(self) -> AsyncIterator[Sequence[ConsumedRecord]]:
         """Yield what has arrived. Raises OutsideUnavailable when reading is stuck: the process should end."""
         progress_at = time.monotonic()
         while not self._closing:
-            fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS_MAX)
+            fetched = await self._fetched()
             batch = [_consumed(record) for records in fetched.values() for record in records]
             if batch:
                 yield batch
@@ -112,6 +129,18 @@ class KafkaSubscription:
                 progress_at = time.monotonic()
             elif time.monotonic() - progress_at > STUCK_AFTER_S:
                 raise OutsideUnavailable(f"no record for {STUCK_AFTER_S:.0f} s although there is lag")
+
+    async def _fetched(self) -> Mapping[KafkaPartition, Sequence[object]]:
+        if self._listener.failure is not None:
+            raise self._listener.failure
+        try:
+            fetched: Mapping[KafkaPartition, Sequence[object]] = await self._consumer.getmany(
+                timeout_ms=POLL_MS, max_records=BATCH_RECORDS_MAX
+            )
+        except NoOffsetForPartitionError:
+            # The fetcher asks for a committed offset, of which there is none, while the listener still loads ours.
+            return {}
+        return fetched
 
     async def lag(self) -> dict[TopicPartition, int]:
         """How many records of each assigned partition were not yet handled."""
@@ -134,12 +163,21 @@ class _SeekOnAssignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
         self, consumer: AIOKafkaConsumer, positions: PositionStore, next_offsets: dict[TopicPartition, int]
     ) -> None:
         self._consumer, self._positions, self._next = consumer, positions, next_offsets
+        self.failure: Exception | None = None
+        """What went wrong: aiokafka only logs what a listener raises, and would go on without our positions."""
 
     async def on_partitions_revoked(self, revoked: Collection[KafkaPartition]) -> None:
         """Nothing is held: the position is in the effect's transaction."""
 
     async def on_partitions_assigned(self, assigned: Collection[KafkaPartition]) -> None:
         """Seek to the stored position, or to the oldest record where there is none."""
+        try:
+            await self._seek(assigned)
+        except Exception as wrong:
+            self.failure = wrong
+            raise
+
+    async def _seek(self, assigned: Collection[KafkaPartition]) -> None:
         stored = await self._positions.load([TopicPartition(each.topic, each.partition) for each in assigned])
         oldest = await self._consumer.beginning_offsets(assigned)
         self._next.clear()
@@ -195,6 +233,8 @@ async def create_topics(bootstrap_servers: str, plans: Mapping[str, tuple[int, d
                     name=name,
                     num_partitions=plans[name][0],
                     replication_factor=-1,
+                    # -1 leaves the factor to the broker, which aiokafka allows only beside an assignment; {} is none.
+                    replica_assignments={},
                     topic_configs=plans[name][1],
                 )
                 for name in missing

@@ -1,6 +1,6 @@
 """What an event is: one frozen, slotted class per fact, with its type name and schema version.
 
-A field that holds personal data is annotated with `PersonalText` or `PersonalDocument`: logs mask it, its
+A field that holds personal data is annotated with one of the `Personal...` types: logs mask it, its
 JSON Schema says `x-personal`, exports can leave it out.
 """
 
@@ -17,7 +17,12 @@ class PersonalMark:
 
 
 PersonalText = Annotated[str, PersonalMark(), Field(json_schema_extra={"x-personal": True})]
+PersonalHeaders = Annotated[dict[str, str], PersonalMark(), Field(json_schema_extra={"x-personal": True})]
 PersonalDocument = Annotated[dict[str, Any], PersonalMark(), Field(json_schema_extra={"x-personal": True})]
+
+
+Integer = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""What 64 bits hold: larger ones fit into no database column, so a record that has one is not readable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kaf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from chatledger.errors import UndecodableRecord
 from chatledger.events import EVENTS
@@ -25,6 +27,11 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 SCHEMA_PREFIX = "urn:chatledger:schema:"
 SPEC_VERSION = (("ce_specversion", b"1.0"), ("content-type", b"application/json"))
+COUNT_MAX = 2**31 - 1
+"""No stream or schema comes near it, and every store can hold it."""
+YEAR_MIN, YEAR_MAX = 1970, 2999
+"""Times beyond are garbage, and arithmetic on them would leave what a datetime can hold."""
+_NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +59,16 @@ def to_wire(envelope: Envelope) -> WireEvent:
     return WireEvent(key=envelope.conversation.encode(), value=encode_data(envelope.data), headers=_headers(envelope))
 
 
-def from_wire(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Envelope:
+def from_wire(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> Envelope:
     """Decode one record.
 
     Raises UndecodableRecord when it is not a CloudEvent of ours. An event of an unknown type is not an error: it
     comes back as UnknownEvent.
     """
-    context = dict(headers)
+    context = {name: value for name, value in headers if value is not None}
     try:
+        if any(b"\0" in header for header in context.values()):
+            raise ValueError("it has a NUL character, which cannot be stored")
         schema = context["ce_dataschema"].decode()
         type_name = context["ce_type"].decode()
         version = context.get("ce_streamversion")
@@ -70,11 +79,11 @@ def from_wire(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Enve
             conversation=context["ce_subject"].decode(),
             time=parse_time(context["ce_time"].decode()),
             stream=context["ce_stream"].decode(),
-            stream_version=None if version is None else int(version),
+            stream_version=None if version is None else _count(version.decode()),
             correlation_id=context["ce_correlationid"].decode(),
             causation_id=None if causation is None else causation.decode(),
             traceparent=None if trace is None else trace.decode(),
-            data=decode_data(type_name, int(schema.rpartition(":")[2]), value or b""),
+            data=decode_data(type_name, _count(schema.rpartition(":")[2]), value or b""),
         )
     except KeyError as missing:
         raise UndecodableRecord(f"header {missing.args[0]} is missing") from missing
@@ -84,7 +93,12 @@ def from_wire(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Enve
 
 def encode_data(event: Event) -> bytes:
     """Return the JSON of the event's own fields."""
-    return orjson.dumps(event.data if isinstance(event, UnknownEvent) else event)
+    data = event.data if isinstance(event, UnknownEvent) else event
+    try:
+        return orjson.dumps(data)
+    except orjson.JSONEncodeError:
+        # It refuses integers beyond 64 bits, which a stranger's record may have; pydantic takes them.
+        return to_json(data)
 
 
 def decode_data(type_name: str, version: int, value: bytes) -> Event:
@@ -93,31 +107,34 @@ def decode_data(type_name: str, version: int, value: bytes) -> Event:
     Raises UndecodableRecord when the value does not fit its schema.
     """
     known = _ADAPTERS.get(type_name)
+    if b"\\u0000" in value and _NUL_ESCAPE.search(value):
+        raise UndecodableRecord(f"{type_name} version {version}: value has a NUL character, which cannot be stored")
     try:
         if known is None or version > known[0].version:
-            return UnknownEvent(type_name=type_name, schema_version=version, data=orjson.loads(value))
+            return UnknownEvent(type_name=type_name, schema_version=version, data=_object(value))
         event_class, adapter = known
         if version < event_class.version:
-            value = orjson.dumps(upcast(type_name, version, event_class.version, orjson.loads(value)))
+            value = to_json(upcast(type_name, version, event_class.version, _object(value)))
         return adapter.validate_json(value, strict=True)
     except ValidationError as wrong:
         first = wrong.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "value"
         raise UndecodableRecord(f"{type_name} version {version}: {field}: {first['msg']}") from wrong
-    except orjson.JSONDecodeError as wrong:
-        raise UndecodableRecord(f"{type_name} version {version}: value is not JSON: {wrong}") from wrong
 
 
 def upcast(type_name: str, version: int, target: int, data: dict[str, Any]) -> dict[str, Any]:
     """Lift `data` step by step from `version` to `target`.
 
-    Raises UndecodableRecord when a step is missing.
+    Raises UndecodableRecord when a step is missing, or when the data is not what its version says.
     """
     for step in range(version, target):
         upcaster = UPCASTERS.get((type_name, step))
         if upcaster is None:
             raise UndecodableRecord(f"no upcaster for {type_name} version {step}")
-        data = upcaster(data)
+        try:
+            data = upcaster(data)
+        except (LookupError, TypeError, ValueError, AttributeError) as wrong:
+            raise UndecodableRecord(f"{type_name} version {step}: cannot be lifted: {wrong!r}") from wrong
     return data
 
 
@@ -131,11 +148,13 @@ def type_and_version(event: Event) -> tuple[str, int]:
 def parse_time(text: str) -> datetime:
     """Read an RFC 3339 time with an offset; the result is in UTC.
 
-    Raises ValueError when it has no offset.
+    Raises ValueError when it has no offset, or is no time that can be meant.
     """
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError(f"time {text!r} has no offset")
+    if not YEAR_MIN <= time.year <= YEAR_MAX:
+        raise ValueError(f"time {text!r} is not in the years {YEAR_MIN} to {YEAR_MAX}")
     return time.astimezone(UTC)
 
 
@@ -149,6 +168,23 @@ def ledger_metadata(envelope: Envelope) -> Mapping[str, Any]:
         "causationid": envelope.causation_id,
         "traceparent": envelope.traceparent,
     }
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= COUNT_MAX):
+        raise ValueError(f"version {text[:40]!r} is not a number from 1 to {COUNT_MAX}")
+    return int(text)
+
+
+def _object(value: bytes) -> dict[str, Any]:
+    """Read a JSON object of any shape. Unlike orjson this keeps integers beyond 64 bits."""
+    try:
+        data = from_json(value, allow_inf_nan=False)
+    except ValueError as wrong:
+        raise UndecodableRecord(f"value is not JSON: {wrong}") from wrong
+    if not isinstance(data, dict):
+        raise UndecodableRecord("value is not a JSON object")
+    return data
 
 
 def _headers(envelope: Envelope) -> Headers:

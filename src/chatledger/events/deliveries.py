@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chatledger.events.base import Event
+from chatledger.events.base import Event, Integer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class MessageSent(Event):
     delivery_id: str
     channel: str
     provider_message_id: str
-    attempts: int
+    attempts: Integer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,8 @@ class MessageFailed(Event):
     delivery_id: str
     channel: str
     reason: str
-    status: int | None
-    attempts: int
+    status: Integer | None
+    attempts: Integer
 
 
 EVENTS: tuple[type[Event], ...] = (MessageSent, MessageFailed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 
-from chatledger.events.base import Event, PersonalText
+from pydantic import AwareDatetime
+
+from chatledger.events.base import Event, Integer, PersonalText
 from chatledger.events.orders import OrderLine
 
 
@@ -33,7 +34,7 @@ class ConversationExpired(Event):
 
     type: ClassVar[str] = "conversation.expired"
 
-    last_message_at: datetime
+    last_message_at: AwareDatetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class QuantityGiven(Event):
 
     type: ClassVar[str] = "quantity.given"
 
-    quantity: int
+    quantity: Integer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +142,7 @@ class TimerRequested(Event):
     type: ClassVar[str] = "timer.requested"
 
     kind: str
-    due: datetime
+    due: AwareDatetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

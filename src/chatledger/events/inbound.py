@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
+
+from pydantic import AwareDatetime
 
 from chatledger.events.base import Event, PersonalDocument, PersonalText
 
@@ -48,7 +49,7 @@ class TimerFired(Event):
 
     timer_id: str
     kind: str
-    due: datetime
+    due: AwareDatetime
 
 
 EVENTS: tuple[type[Event], ...] = (MessageReceived, WebhookNoted, TimerFired)

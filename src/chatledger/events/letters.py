@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chatledger.events.base import Event, PersonalText
+from chatledger.events.base import Event, Integer, PersonalHeaders, PersonalText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +17,10 @@ class RecordDeadLettered(Event):
     service: str
     reason: str
     topic: str
-    partition: int
-    offset: int
-    key: str
-    headers: dict[str, str]
+    partition: Integer
+    offset: Integer
+    key: PersonalText
+    headers: PersonalHeaders
     value_base64: PersonalText
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
-from chatledger.events.base import Event, PersonalText
+from chatledger.events.base import Event, Integer, PersonalText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,8 +14,8 @@ class OrderLine:
     """One thing in an order. `unit_price_minor` is in minor units of the order's currency, None without a price."""
 
     name: str
-    quantity: int
-    unit_price_minor: int | None
+    quantity: Integer
+    unit_price_minor: Integer | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class InvoiceIssued(Event):
     client_id: str
     lines: tuple[OrderLine, ...]
     currency: str
-    total_minor: int
+    total_minor: Integer
     issued_on: date
     due_on: date
 

@@ -59,7 +59,7 @@ class Turn:
         return dialog.ReplyRequested(
             channel=self.message.channel,
             client_id=self.message.client_id,
-            text="\n\n".join(self.project.text(self.language, key, **variables) for key in keys),
+            text="\n\n".join(self.project.text(self.language, key, **variables).strip() for key in keys),
             reply_to=self.message.reply_to,
         )
 

@@ -13,7 +13,7 @@ ADDRESS_LENGTH_MAX = 200
 PHONE_TEXT_LENGTH_MAX = 64
 """Longer than any phone number that people write; phonenumbers would search a whole novel."""
 
-_QUANTITY = re.compile(r"(?:[xх]\s*)?(\d{1,9})\s*([^\W\d_]+)?\.?", re.IGNORECASE)
+_QUANTITY = re.compile(r"(?:[xх×]\s*)?(\d{1,9})\s*([^\W\d_]+)?\.?", re.IGNORECASE)
 """`3`, `x3` (Latin or Cyrillic), `3 pcs`. The word behind is checked against the project's words."""
 
 

@@ -82,8 +82,9 @@ def _timer(state: Conversation, cause: Envelope, timer: TimerFired, project: Pro
 
 
 def _throttle(state: Conversation, cause: Envelope, message: MessageReceived, project: Project) -> list[Event]:
-    """Leave the message alone; say so at most once a minute."""
-    if state.throttled_at is not None and cause.time - state.throttled_at < THROTTLE_NOTICE_EVERY:
+    """Leave the message alone; say so at most once a minute, and not where a person has taken over."""
+    told_lately = state.throttled_at is not None and abs(cause.time - state.throttled_at) < THROTTLE_NOTICE_EVERY
+    if told_lately or state.status is Status.HANDED_OFF:
         return [dialog.MessageThrottled(told=False)]
     notice = dialog.ReplyRequested(
         channel=message.channel,

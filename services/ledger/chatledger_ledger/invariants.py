@@ -1,0 +1,122 @@
+"""The invariants that the ledger alone can show, each one function and mostly one query over the whole history.
+
+I3 belongs to a tailer that runs during chaos, so it is not here. What needs the broker too is in `broker_invariants`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from psycopg import errors
+
+from chatledger.adapters.postgres import Connection
+from chatledger.replay import States, state_hash
+from chatledger_ledger.findings import DeadLetters, Finding, finding_of, joined
+from chatledger_ledger.queries import load_queries
+
+I1 = "every acknowledged event is in the ledger exactly once"
+I2 = "what was decided has its cause in the ledger"
+I4 = "versions are 1..n without a gap"
+I5 = "the live dialog table is the fold of history, in any process"
+I6 = "one invoice for each order with a price, numbers without a gap, sums right"
+I7 = "each requested reply ended exactly once"
+
+QUERIES = load_queries("invariants.sql")
+
+
+async def acknowledged_are_recorded(connection: Connection, ids: Sequence[str] | None) -> Finding:
+    """I1 against a list of acknowledged event ids. That none is there twice is the table's unique(id)."""
+    if ids is None:
+        return finding_of("I1", I1, checked=0, complaints=[], note="no list of acknowledged events was given")
+    return await _ask(connection, "acknowledged", "I1", I1, {"ids": sorted(set(ids))})
+
+
+async def effects_have_causes(connection: Connection) -> Finding:
+    """I2: nothing is decided because of something that nobody sent."""
+    return await _ask(connection, "causes", "I2", I2)
+
+
+async def versions_have_no_gap(connection: Connection) -> Finding:
+    """I4, in the order of positions: a version that comes too late is a violation as well."""
+    return await _ask(connection, "versions", "I4", I4)
+
+
+async def invoices_are_right(connection: Connection) -> Finding:
+    """I6."""
+    parts = [await _ask(connection, query, "I6", I6) for query in ("invoices", "invoice_sums", "invoice_numbers")]
+    return joined("I6", I6, parts)
+
+
+async def replies_have_ended(connection: Connection) -> Finding:
+    """I7. What notify still means to send is no violation, and is said in the note."""
+    waiting = await _waiting_replies(connection)
+    found = await _ask(connection, "replies", "I7", I7, {"waiting": waiting})
+    note = f"{len(waiting)} are still waiting to be sent" if waiting else None
+    return Finding(
+        name=found.name,
+        title=found.title,
+        checked=found.checked,
+        violations=found.violations,
+        examples=found.examples,
+        note=note,
+    )
+
+
+async def folds_agree(database: str, states: States, *, until_position: int) -> Finding:
+    """I5, first half: this process and one with another hash seed fold history to the same bytes."""
+    here, there = state_hash(states), await _hash_in_another_process(database, until_position)
+    complaints = [] if here == there else [f"this process folds history to {here}, another one to {there}"]
+    return finding_of("I5", I5, checked=len(states), complaints=complaints)
+
+
+async def count_unfinished(connection: Connection) -> int:
+    """How many replies have no outcome and orders no invoice yet, about: it is for waiting, not for judging."""
+    row = await (await connection.execute(QUERIES["unfinished"])).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def dead_letters(connection: Connection) -> tuple[DeadLetters, ...]:
+    """The dead letters of all services, by service and reason; the ten most frequent."""
+    rows = await (await connection.execute(QUERIES["dead_letters"])).fetchall()
+    return tuple(DeadLetters(service=service, reason=reason, count=count) for service, reason, count in rows)
+
+
+async def _ask(
+    connection: Connection, query: str, name: str, title: str, parameters: Mapping[str, object] | None = None
+) -> Finding:
+    row = await (await connection.execute(QUERIES[query], parameters or {})).fetchone()
+    assert row is not None
+    checked, violations, examples = row
+    return Finding(name=name, title=title, checked=checked, violations=violations, examples=tuple(examples))
+
+
+async def _waiting_replies(connection: Connection) -> list[str]:
+    try:
+        async with connection.transaction():
+            rows = await (await connection.execute(QUERIES["waiting_replies"])).fetchall()
+    except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege):
+        return []
+    return [delivery_id for (delivery_id,) in rows]
+
+
+async def _hash_in_another_process(database: str, until_position: int) -> str:
+    """Return the state hash that a new process comes to, or what went wrong there."""
+    other_seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "chatledger_ledger.fold_hash", str(until_position)),
+        # The path keeps what this process can import; nothing else of the environment is handed on, no token either.
+        env={
+            "PATH": os.defpath,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONHASHSEED": other_seed,
+            "CHATLEDGER_DATABASE": database,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return out.decode().strip() or f"nothing ({err.decode().strip().splitlines()[-1:]})"

@@ -1,0 +1,77 @@
+"""The port LedgerReader on Postgres: history in the order of positions, a few thousand rows at a time.
+
+Reading ends at the last event that was there when it began, so a replay beside a running recorder ends too. It holds
+no transaction between two reads: rows never change, so nothing can shift under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from chatledger.adapters.postgres import Pool
+from chatledger.ports import LedgerEvent
+from chatledger_ledger.queries import load_queries
+from chatledger_ledger.rows import event_of_row
+
+ROLE = "chatledger_reader"
+"""What a reader's pool runs as: it may only read."""
+POSITIONS_PER_READ = 5_000
+"""About 5 MB of events; longer stretches are not faster."""
+CONVERSATIONS_MAX = 100_000
+"""As many ids are looked at to suggest one that is alike."""
+
+_QUERIES = load_queries("ledger.sql")
+
+
+class PostgresLedgerReader:
+    """The port LedgerReader over a pool; any role that may read `ledger.events` does."""
+
+    def __init__(self, pool: Pool, *, positions_per_read: int = POSITIONS_PER_READ) -> None:
+        self._pool = pool
+        self._positions_per_read = positions_per_read
+
+    async def read(
+        self,
+        *,
+        after: int = 0,
+        until_position: int | None = None,
+        until_time: datetime | None = None,
+        stream: str | None = None,
+    ) -> AsyncIterator[LedgerEvent]:
+        """Yield recorded events with position > `after`, up to and with the bound of position or recorded time."""
+        last = await self.last_position()
+        until = last if until_position is None else min(last, until_position)
+        query = _QUERIES["read" if stream is None else "read_stream"]
+        while after < until:
+            stretch_end = until if stream is not None else min(until, after + self._positions_per_read)
+            bounds = {"after": after, "until_position": stretch_end, "until_time": until_time, "stream": stream}
+            async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
+                await cursor.execute(query, bounds)
+                rows = await cursor.fetchall()
+            for row in rows:
+                yield event_of_row(row)
+            after = stretch_end
+
+    async def last_position(self) -> int:
+        """The position of the newest event; 0 where there is none."""
+        return await self._number("last_position", {})
+
+    async def count(
+        self, *, after: int = 0, until_position: int | None = None, until_time: datetime | None = None
+    ) -> int:
+        """How many events `read` will yield."""
+        last = await self.last_position() if until_position is None else until_position
+        return await self._number("count", {"after": after, "until_position": last, "until_time": until_time})
+
+    async def conversations(self, *, limit: int = CONVERSATIONS_MAX) -> list[str]:
+        """The ids of all conversations, sorted, up to `limit`."""
+        async with self._pool.connection() as connection:
+            rows = await connection.execute(_QUERIES["conversations"], {"limit": limit})
+            return [found for (found,) in await rows.fetchall()]
+
+    async def _number(self, query: str, parameters: dict[str, object]) -> int:
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(_QUERIES[query], parameters)).fetchone()
+        assert row is not None
+        return int(row[0])

@@ -1,0 +1,9 @@
+"""Settings of the recorder, from the environment: those that every service shares."""
+
+from __future__ import annotations
+
+from chatledger.settings import CommonSettings
+
+
+class LedgerSettings(CommonSettings):
+    """What the recorder needs: a broker, a database, and which life of the broker it is."""

@@ -1,0 +1,1 @@
+"""The schema `notify`, as numbered scripts."""

@@ -1,0 +1,27 @@
+"""When to try again: quick tries first, then the slow schedule, then never."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySchedule:
+    """The pauses after each try that did not succeed, in seconds. When they have run out the message has failed."""
+
+    quick_s: tuple[float, ...] = (1.0, 2.0, 4.0)
+    slow_s: tuple[float, ...] = (60.0, 300.0, 1_800.0, 7_200.0, 21_600.0, 86_400.0)
+    jitter_share: float = 0.2
+    """By how much of itself a pause may be longer or shorter, so that clients do not all come back at once."""
+
+
+def next_attempt(attempts: int, *, retry_after_s: float | None, jitter: float, schedule: RetrySchedule) -> float | None:
+    """Return the pause in seconds after `attempts` tries, None where no try is left.
+
+    `jitter` is between -1 and 1. A provider that asks for a longer pause than ours gets it.
+    """
+    pauses = schedule.quick_s + schedule.slow_s
+    if attempts > len(pauses):
+        return None
+    pause = pauses[attempts - 1] * (1 + schedule.jitter_share * jitter)
+    return max(pause, retry_after_s or 0.0)

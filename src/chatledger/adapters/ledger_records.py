@@ -1,0 +1,197 @@
+"""What every ledger keeps of a record, and how an event comes back from it. Shared by the Postgres and memory ledgers.
+
+Only the headers are read here: the value goes in as it is, and is decoded by whoever reads it. What cannot be kept
+as an event is kept as the dead letter that it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+from pydantic_core import from_json
+
+from chatledger.errors import UndecodableRecord
+from chatledger.events.base import Event, UnknownEvent
+from chatledger.events.codec import WireEvent, decode_data, parse_time, to_wire
+from chatledger.events.envelope import Envelope, from_outside
+from chatledger.events.ids import derive_id
+from chatledger.events.letters import RecordDeadLettered
+from chatledger.ports import ConsumedRecord, LedgerEvent
+from chatledger.topics import DEAD
+
+SOURCE = "/chatledger/ledger"
+SERVICE = "ledger"
+NAME_BYTES_MAX = 1_000
+"""A stream is a key of an index, and Postgres refuses keys beyond 2.7 kB; ours have less than 200 bytes."""
+STRANGER = "unknown/unknown/unknown"
+"""The conversation of a record that does not say whose it is."""
+
+_UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_FORBIDDEN = re.compile(rb"[\0\x1f]")
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRecord:
+    """A row before it has a position. `data` and `metadata` are JSON."""
+
+    id: str
+    stream: str
+    version: int | None
+    type: str
+    data: bytes
+    metadata: bytes
+    occurred_at: datetime
+    topic: str
+    partition: int
+    source_offset: int
+
+
+def ledger_record(record: ConsumedRecord) -> LedgerRecord:
+    """Return the row of a record. Raises UndecodableRecord when its headers are not those of an event."""
+    # A header may be there without a value: then it counts as missing.
+    headers: Iterable[tuple[str, bytes | None]] = record.headers
+    context = {name: value for name, value in headers if value is not None}
+    try:
+        version = context.get("ce_streamversion")
+        causation, trace = context.get("ce_causationid"), context.get("ce_traceparent")
+        event_id, stream = context["ce_id"], context["ce_stream"]
+        metadata = {
+            "source": context["ce_source"].decode(),
+            "conversation": context["ce_subject"].decode(),
+            "schemaversion": _count(context["ce_dataschema"].rpartition(b":")[2]),
+            "correlationid": context["ce_correlationid"].decode(),
+            "causationid": None if causation is None else causation.decode(),
+            "traceparent": None if trace is None else trace.decode(),
+        }
+        kept = LedgerRecord(
+            event_id.decode(),
+            stream.decode(),
+            None if version is None else _count(version),
+            context["ce_type"].decode(),
+            jsonb_text(record.value or b""),
+            orjson.dumps(metadata),
+            parse_time(context["ce_time"].decode()),
+            record.topic,
+            record.partition,
+            record.offset,
+        )
+    except KeyError as missing:
+        raise UndecodableRecord(f"header {missing.args[0]} is missing") from missing
+    except (ValueError, OverflowError) as wrong:
+        raise UndecodableRecord(f"a ce_* header is not readable: {wrong}") from wrong
+    if not _UUID.fullmatch(event_id):
+        raise UndecodableRecord("ce_id is not a UUID in its usual form")
+    if not 0 < len(stream) <= NAME_BYTES_MAX or not kept.type:
+        raise UndecodableRecord(f"ce_stream or ce_type is empty, or longer than {NAME_BYTES_MAX} bytes")
+    if _FORBIDDEN.search(stream + context["ce_type"]) or rb"\u0000" in kept.metadata:
+        raise UndecodableRecord("a ce_* header holds a control character that Postgres cannot keep")
+    if not kept.data.lstrip().startswith(b"{"):
+        raise UndecodableRecord("the value is not a JSON object")
+    return kept
+
+
+def dead_letter(record: ConsumedRecord, reason: str, *, incarnation: str, now: datetime) -> LedgerRecord:
+    """Return the row that stands for a record which cannot be kept as an event: a `record.dead_lettered`.
+
+    Its id comes from where the record stood, so that the same record gives the same letter.
+    """
+    context = dict(record.headers)
+    key = _text(record.key or b"")
+    envelope = from_outside(
+        RecordDeadLettered(
+            service=SERVICE,
+            reason=reason,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=key,
+            headers={name.replace("\0", "\ufffd"): _text(value or b"") for name, value in record.headers},
+            value_base64=base64.b64encode(record.value or b"").decode(),
+        ),
+        id=derive_id("dead", SERVICE, record.topic, record.partition, record.offset, incarnation),
+        source=SOURCE,
+        conversation=(_text(context.get("ce_subject") or b"") or key)[: NAME_BYTES_MAX // 8] or STRANGER,
+        time=_time_of(context.get("ce_time"), now),
+    )
+    wire = to_wire(envelope)
+    return ledger_record(
+        ConsumedRecord(
+            topic=DEAD,
+            partition=record.partition,
+            offset=record.offset,
+            key=wire.key,
+            value=wire.value,
+            headers=wire.headers,
+        )
+    )
+
+
+def recorded(envelope: Envelope, *, topic: str, partition: int = 0, offset: int = 0) -> ConsumedRecord:
+    """Return the record that carries `envelope`, as it would be read from a topic."""
+    wire: WireEvent = to_wire(envelope)
+    return ConsumedRecord(
+        topic=topic, partition=partition, offset=offset, key=wire.key, value=wire.value, headers=wire.headers
+    )
+
+
+def ledger_event(record: LedgerRecord, *, position: int, recorded_at: datetime) -> LedgerEvent:
+    """Return the event that was kept, its data lifted to today's class.
+
+    Data that does not fit its schema comes back as UnknownEvent: it is kept and shown, and folds pass over it.
+    """
+    metadata = orjson.loads(record.metadata)
+    return LedgerEvent(
+        position=position,
+        recorded_at=recorded_at,
+        topic=record.topic,
+        partition=record.partition,
+        source_offset=record.source_offset,
+        envelope=Envelope(
+            id=record.id,
+            source=metadata["source"],
+            conversation=metadata["conversation"],
+            time=record.occurred_at,
+            stream=record.stream,
+            stream_version=record.version,
+            correlation_id=metadata["correlationid"],
+            causation_id=metadata["causationid"],
+            traceparent=metadata["traceparent"],
+            data=_decoded(record.type, metadata["schemaversion"], record.data),
+        ),
+    )
+
+
+def jsonb_text(value: bytes) -> bytes:
+    """Return `value` with each escaped NUL character, which jsonb cannot hold, replaced by U+FFFD."""
+    return _NUL.sub(rb"\1\\ufffd", value) if rb"\u0000" in value else value
+
+
+def _decoded(type_name: str, version: int, data: bytes) -> Event:
+    try:
+        return decode_data(type_name, version, data)
+    except UndecodableRecord:
+        return UnknownEvent(type_name=type_name, schema_version=version, data=from_json(data))
+
+
+def _count(text: bytes) -> int:
+    number = int(text)
+    if not 0 < number < 2**31:
+        raise ValueError(f"{number} is not a version")
+    return number
+
+
+def _time_of(header: bytes | None, now: datetime) -> datetime:
+    try:
+        return parse_time((header or b"").decode())
+    except (ValueError, OverflowError):
+        return now
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace").replace("\0", "\ufffd").replace("\x1f", "\ufffd")

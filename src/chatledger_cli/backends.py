@@ -1,0 +1,79 @@
+"""The broker and the database of one run: those that were asked for by URL, or embedded ones that live as long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatledger import topics
+from chatledger.adapters.embedded_broker import EmbeddedBroker
+from chatledger.adapters.embedded_postgres import EmbeddedPostgres
+from chatledger.adapters.kafka import cluster_id, create_topics
+from chatledger.adapters.postgres import migrate
+from chatledger_billing.app import set_up_database as set_up_billing
+
+POSTGRES_FOLDER = "postgres"
+"""The embedded Postgres's folder within the data folder."""
+
+SCHEMAS = {"ledger": "chatledger_ledger", "notify": "chatledger_notify"}
+"""Schemas that are their migrations alone, and the packages that have them. Billing's library makes tables too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backends:
+    """Where the broker and the database are, and whether they end with us."""
+
+    broker: str
+    incarnation: str
+    database: str
+    broker_is_embedded: bool
+    database_is_embedded: bool
+
+
+@contextlib.asynccontextmanager
+async def open_backends(broker: str | None, database: str | None, data_dir: Path) -> AsyncIterator[Backends]:
+    """Start what is embedded, and stop it at the end. Raises ConfigurationError, OutsideUnavailable.
+
+    The embedded broker runs in threads written in C, so it may live in a supervisor that is busy.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if database is None:
+            server = EmbeddedPostgres(data_dir / POSTGRES_FOLDER)
+            await asyncio.to_thread(server.start)
+            stack.push_async_callback(asyncio.to_thread, server.stop)
+            database_url = server.url
+        else:
+            database_url = database
+        if broker is None:
+            embedded = stack.enter_context(EmbeddedBroker())
+            address, incarnation = embedded.bootstrap_servers, embedded.incarnation
+        else:
+            address, incarnation = broker, await cluster_id(broker)
+        yield Backends(
+            broker=address,
+            incarnation=incarnation,
+            database=database_url,
+            broker_is_embedded=broker is None,
+            database_is_embedded=database is None,
+        )
+
+
+async def make_topics(broker: str) -> list[str]:
+    """Create, on a real broker, the topics that are missing; return their names. Raises BrokerUnavailable."""
+    return await create_topics(
+        broker,
+        {
+            plan.name: (plan.partitions, {"cleanup.policy": "compact"} if plan.compacted else {})
+            for plan in topics.PLANS
+        },
+    )
+
+
+async def migrate_all(database: str) -> None:
+    """Bring every schema up to date. Raises OutsideUnavailable, ConfigurationError."""
+    for schema, package in SCHEMAS.items():
+        await migrate(database, schema=schema, package=package)
+    await set_up_billing(database)

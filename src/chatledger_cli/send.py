@@ -1,0 +1,143 @@
+"""`chatledger send`: one test webhook as the provider would send it, signed, and on request the reply to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Annotated, Any
+
+import httpx
+import orjson
+import psycopg
+import typer
+
+from chatledger.channels.signatures import hmac_text
+from chatledger.errors import ChatledgerError, ConfigurationError, OutsideUnavailable
+from chatledger.project_files import default_project, load_projects
+from chatledger.projects import ChannelSettings
+from chatledger_cli.connect import database_url
+from chatledger_cli.places import http_port
+from chatledger_cli.up_settings import UpSettings, read_settings
+
+REPLY_TIMEOUT_S = 15.0
+POLL_PAUSE_S = 0.05
+REPLY_QUERY = """
+SELECT data->>'text' FROM ledger.events
+WHERE type = 'reply.requested' AND stream = %(stream)s AND metadata->>'causationid' = %(id)s
+ORDER BY position LIMIT 1
+"""
+
+
+class Refused(ChatledgerError):
+    """The webhook was refused."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(send)
+
+
+def send(
+    text: Annotated[str, typer.Argument(help="What the client writes.")],
+    project: Annotated[str | None, typer.Option(help="The project; by default the channel's default project.")] = None,
+    client: Annotated[str, typer.Option(help="The client's id at the provider.")] = "1001",
+    channel: Annotated[str, typer.Option(help="The channel.")] = "chat2desk",
+    url: Annotated[
+        str | None, typer.Option(help="Where chatledger listens; by default the one that runs here.")
+    ] = None,
+    message_id: Annotated[
+        int | None, typer.Option(help="The provider's message id; the same one again is a duplicate.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for the reply, and print it.")] = False,
+) -> None:
+    """Send one webhook to the system that runs here, signed with the token or secret from the environment.
+
+    Example: chatledger send "hello" --follow
+
+    Example: chatledger send "Baker Street 221b, London" --client 4711 --project order-form
+    """
+    base = (url or f"http://127.0.0.1:{http_port()}").rstrip("/")
+    name, settings = _project(project, channel)
+    body = orjson.dumps(_webhook(text, client, message_id or time.time_ns() // 1_000))
+    started = time.monotonic()
+    event_id = _post(f"{base}/webhook/{channel}/{name}", body, _signed(settings, body))
+    elapsed_ms = (time.monotonic() - started) * 1000
+    conversation = f"{name}/{channel}/{client}"
+    typer.echo(f"200 acknowledged in {elapsed_ms:.1f} ms: event {event_id}, conversation {conversation}")
+    if follow:
+        typer.echo(asyncio.run(_reply(conversation, event_id)))
+
+
+def _project(name: str | None, channel: str) -> tuple[str, ChannelSettings]:
+    projects = load_projects(read_settings(UpSettings).projects)
+    project = projects.get(name) if name else default_project(projects, channel)
+    if project is None or channel not in project.channels:
+        choices = ", ".join(each.name for each in projects.values() if channel in each.channels)
+        raise ConfigurationError(f"--project: choose one that uses {channel}: {choices or 'none does'}")
+    return project.name, project.channels[channel]
+
+
+def _webhook(text: str, client: str, message_id: int) -> dict[str, Any]:
+    """The provider's real form."""
+    return {
+        "hook_type": "inbox",
+        "type": "from_client",
+        "message_id": message_id,
+        "client_id": int(client) if client.isascii() and client.isdigit() else client,
+        "dialog_id": 1,
+        "channel_id": 1,
+        "transport": "whatsapp",
+        "text": text,
+    }
+
+
+def _signed(settings: ChannelSettings, body: bytes) -> dict[str, str]:
+    """The headers by which we are let in, from the variables that the project names."""
+    headers = {"content-type": "application/json"}
+    tokens = os.environ.get(settings.webhook_token_env, "").replace(",", " ").split()
+    if tokens:
+        headers["x-webhook-token"] = tokens[0]
+    scheme = settings.hmac
+    secrets = os.environ.get(scheme.secret_env, "").replace(",", " ").split() if scheme else []
+    if scheme and secrets:
+        headers[scheme.header.lower()] = hmac_text(scheme, secrets[0], body)
+    return headers
+
+
+def _post(url: str, body: bytes, headers: dict[str, str]) -> str:
+    try:
+        with httpx.Client(trust_env=False, timeout=10.0) as client:
+            answer = client.post(url, content=body, headers=headers)
+    except httpx.ConnectError as wrong:
+        raise OutsideUnavailable(f"nothing listens at {url}: start `chatledger up`, or give --url") from wrong
+    except httpx.HTTPError as wrong:
+        raise OutsideUnavailable(f"{url} does not answer: {wrong}") from wrong
+    if answer.status_code == 200:
+        return str(answer.headers.get("x-event-id", ""))
+    try:
+        said = answer.json().get("detail") or answer.text
+    except ValueError:
+        said = answer.text
+    raise Refused(f"{answer.status_code} {said}")
+
+
+async def _reply(conversation: str, event_id: str) -> str:
+    """The text of the reply, from the ledger. Raises OutsideUnavailable when none comes in time."""
+    wanted = {"stream": f"conversation-{conversation}", "id": event_id}
+    deadline = time.monotonic() + REPLY_TIMEOUT_S
+    try:
+        async with (
+            database_url(read_settings(UpSettings)) as url,
+            await psycopg.AsyncConnection.connect(url, autocommit=True) as connection,
+        ):
+            while time.monotonic() < deadline:
+                row = await (await connection.execute(REPLY_QUERY, wanted)).fetchone()
+                if row is not None:
+                    return str(row[0])
+                await asyncio.sleep(POLL_PAUSE_S)
+    except psycopg.Error as wrong:
+        raise OutsideUnavailable(f"the ledger does not answer: {wrong}") from wrong
+    raise OutsideUnavailable(
+        f"no reply within {REPLY_TIMEOUT_S:g} s; the message is safe, `chatledger tail` shows what happens to it"
+    )
