@@ -88,7 +88,10 @@ def demo(
     embedded = settings.model_copy(
         update={"broker": None, "database": None, "old_database_host": None, "port": port, "host": "127.0.0.1"}
     )
-    outcome = asyncio.run(_demo(embedded, project, clients))
+    try:
+        outcome = asyncio.run(_demo(embedded, project, clients))
+    except asyncio.CancelledError:
+        raise DemoFailed("stopped before its end; everything was drained") from None
     print_report(outcome.summary, outcome.ledger, outcome.reply_ms, Console(stderr=as_json))
     if as_json:
         typer.echo(orjson.dumps(asdict(outcome.summary)).decode())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -69,7 +71,11 @@ def replay(
         print_events=to_topic is None and (events or not as_json),
         print_summary=as_json,
     )
-    asyncio.run(history_replay.run(plan))
+    try:
+        asyncio.run(history_replay.run(plan))
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` does; Python would complain once more when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def rebuild_dialog(

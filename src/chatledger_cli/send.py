@@ -60,9 +60,7 @@ def send(
     base = (url or f"http://127.0.0.1:{http_port()}").rstrip("/")
     name, settings = _project(project, channel)
     body = orjson.dumps(_webhook(text, client, message_id or time.time_ns() // 1_000))
-    started = time.monotonic()
-    event_id = _post(f"{base}/webhook/{channel}/{name}", body, _signed(settings, body))
-    elapsed_ms = (time.monotonic() - started) * 1000
+    event_id, elapsed_ms = _post(f"{base}/webhook/{channel}/{name}", body, _signed(settings, body))
     conversation = f"{name}/{channel}/{client}"
     typer.echo(f"200 acknowledged in {elapsed_ms:.1f} ms: event {event_id}, conversation {conversation}")
     if follow:
@@ -105,16 +103,19 @@ def _signed(settings: ChannelSettings, body: bytes) -> dict[str, str]:
     return headers
 
 
-def _post(url: str, body: bytes, headers: dict[str, str]) -> str:
+def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[str, float]:
+    """The event's id, and how long the answer took in ms. Raises Refused, OutsideUnavailable."""
     try:
         with httpx.Client(trust_env=False, timeout=10.0) as client:
+            started = time.monotonic()
             answer = client.post(url, content=body, headers=headers)
+            elapsed_ms = (time.monotonic() - started) * 1000
     except httpx.ConnectError as wrong:
         raise OutsideUnavailable(f"nothing listens at {url}: start `chatledger up`, or give --url") from wrong
     except httpx.HTTPError as wrong:
         raise OutsideUnavailable(f"{url} does not answer: {wrong}") from wrong
     if answer.status_code == 200:
-        return str(answer.headers.get("x-event-id", ""))
+        return str(answer.headers.get("x-event-id", "")), elapsed_ms
     try:
         said = answer.json().get("detail") or answer.text
     except ValueError:

@@ -50,7 +50,7 @@ class ChildPlan:
 class _Child:
     plan: ChildPlan
     process: Process | None = None
-    stopping: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS_PER_MINUTE_MAX + 1))
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
     task: asyncio.Task[None] | None = None
@@ -90,7 +90,7 @@ class Supervisor:
     async def stop(self, name: str) -> bool:
         """End one child in order: SIGTERM, a bounded wait, then SIGKILL. Return whether it ended by itself, with 0."""
         child = self._children[name]
-        child.stopping = True
+        child.stopping.set()
         process, task = child.process, child.task
         if task is None:
             return True
@@ -110,10 +110,10 @@ class Supervisor:
 
     async def _keep_running(self, child: _Child) -> None:
         backoff_s = BACKOFF_FIRST_S
-        while not child.stopping:
+        while not child.stopping.is_set():
             started = time.monotonic()
             code = await self._run_once(child)
-            if child.stopping or self._give_up(child, code):
+            if child.stopping.is_set() or self._give_up(child, code):
                 return
             if time.monotonic() - started > 60:
                 backoff_s = BACKOFF_FIRST_S
@@ -134,7 +134,7 @@ class Supervisor:
         )
         child.process = process
         assert process.stdout is not None
-        if child.stopping:  # stop() came while it was being started
+        if child.stopping.is_set():  # stop() came while it was being started
             process.terminate()
         while line := await _read_line(process.stdout):
             text = line.decode(errors="replace").rstrip()

@@ -78,7 +78,7 @@ async def running(
         listener = stack.enter_context(listen(settings.host, settings.port))
         port: int = listener.getsockname()[1]
         backends = await stack.enter_async_context(
-            open_backends(settings.broker, settings.database_url, settings.data_dir.resolve())
+            open_backends(settings.broker or None, settings.database_url or None, settings.data_dir.resolve())
         )
         await _prepare(backends, say)
         lags = await stack.enter_async_context(Lags.open(backends))

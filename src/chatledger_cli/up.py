@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 
 import orjson
 import typer
 
+from chatledger.channels import CHANNELS
 from chatledger_cli.log_lines import readable
+from chatledger_cli.provider_stand_in import ACCEPTED, Answer, ProviderStandIn, ReceivedMessage
+from chatledger_cli.supervisor import Say
 from chatledger_cli.system import StoppedWhileStarting, System, running
 from chatledger_cli.up_settings import UpSettings, read_settings
 
@@ -28,11 +33,16 @@ def up(
         bool, typer.Option("--json", help="Write the logs as they are: one JSON object a line.")
     ] = False,
     port: Annotated[int | None, typer.Option(help="The HTTP port; by default PORT, or 8000. 0: a free one.")] = None,
+    stand_in: Annotated[
+        bool, typer.Option("--stand-in", help="Send replies to a stand-in of the provider, which shows them here.")
+    ] = False,
 ) -> None:
     """Run every service behind one HTTP port, start again what dies, and drain everything on Ctrl-C or SIGTERM.
 
     Where CHATLEDGER_BROKER or CHATLEDGER_DATABASE is not set, an embedded one is started, with its data in
     CHATLEDGER_DATA_DIR (./var).
+
+    Example: chatledger up --stand-in
 
     Example: CHAT2DESK_WEBHOOK_TOKEN=secret CHAT2DESK_API_TOKEN=key chatledger up
 
@@ -41,10 +51,10 @@ def up(
     settings = read_settings(UpSettings)
     if port is not None:
         settings = settings.model_copy(update={"port": port})
-    asyncio.run(_up(settings, json_logs=json_logs))
+    asyncio.run(_up(settings, json_logs=json_logs, stand_in=stand_in))
 
 
-async def _up(settings: UpSettings, *, json_logs: bool) -> None:
+async def _up(settings: UpSettings, *, json_logs: bool, stand_in: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,7 +69,10 @@ async def _up(settings: UpSettings, *, json_logs: bool) -> None:
         typer.echo(line if json_logs else f"{name:{NAME_WIDTH}}| {readable(line)}", err=True)
 
     try:
-        async with running(settings, os.environ, say=say, log=log, stop=stop) as system:
+        async with (
+            _provider(stand_in, say) as its_place,
+            running(settings, {**os.environ, **its_place}, say=say, log=log, stop=stop) as system,
+        ):
             typer.echo(_ready_line(system))
             await _until_stopped(system, stop)
             say("stopping: web, dialog, billing, notify, ledger")
@@ -67,6 +80,24 @@ async def _up(settings: UpSettings, *, json_logs: bool) -> None:
         say("stopped before it was healthy")
     else:
         say("stopped; everything was drained")
+
+
+@contextlib.asynccontextmanager
+async def _provider(wanted: bool, say: Say) -> AsyncIterator[dict[str, str]]:
+    """The environment that leads every channel to a stand-in, while it runs; nothing where none is wanted."""
+
+    def show(message: ReceivedMessage) -> Answer:
+        say(f"reply to client {message.client_id}: {message.text}")
+        return ACCEPTED
+
+    if not wanted:
+        yield {}
+        return
+    provider = await ProviderStandIn(show).start()
+    try:
+        yield {channel.api_url_env: provider.url for channel in CHANNELS.values()}
+    finally:
+        await provider.stop()
 
 
 async def _until_stopped(system: System, stop: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError
@@ -51,6 +52,14 @@ def read_settings(settings: type[Settings]) -> Settings:
         return settings()
     except ValidationError as wrong:
         first = wrong.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        variable = name if name.isupper() else f"CHATLEDGER_{name.upper()}"
-        raise ConfigurationError(f"{variable}: {first['msg']}") from wrong
+        raise ConfigurationError(f"{_variable(settings, str(first['loc'][0]))}: {first['msg']}") from wrong
+
+
+def _variable(settings: type[BaseSettings], place: str) -> str:
+    """The variable that was meant: of a setting's names the one that is set."""
+    for field in settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names = [str(choice) for choice in field.validation_alias.choices]
+            if place in names:
+                return next((name for name in names if name in os.environ), place)
+    return place if place.isupper() else f"CHATLEDGER_{place.upper()}"

@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psycopg
 import pytest
 import typer
-from click.testing import Result
 from typer.testing import CliRunner
 
 from chatledger import topics
@@ -24,7 +24,7 @@ from chatledger_cli.moments import read_moment
 from tests.support.ledger import Placed, as_records, conversation_of, open_ledger
 from tests.support.ledger import history as history_of
 
-Run = Callable[..., Result]
+Run = Callable[..., Any]
 
 PLACED: Placed = [*history_of("77"), *history_of("78", ["hi", "Baker Street 221b"])]
 STATES = fold(envelope for _, envelope in PLACED)
@@ -62,7 +62,7 @@ pytestmark = pytest.mark.postgres
 def test_state_shows_a_conversation(run, recorded_twice):
     shown = run("state", conversation_of("77"))
     assert shown.exit_code == 0, shown.output
-    assert "status          COMPLETED" in shown.stdout
+    assert "status         COMPLETED" in shown.stdout
     assert "Baker Street 221b" in shown.stdout
     as_json = run("state", conversation_of("77"), "--json")
     assert as_json.stdout.encode() == encode_state(STATES[conversation_of("77")]) + b"\n"
@@ -77,7 +77,7 @@ def test_state_shows_what_was_known_then(run, recorded_twice):
     before = run("state", conversation_of("77"), "--at", "-10m")
     assert before.exit_code == 0
     assert "nothing was known then" in before.stderr
-    assert "status        INITIAL" in before.stdout
+    assert "status         INITIAL" in before.stdout
 
 
 def test_state_of_a_stranger_suggests_who_is_there(run, recorded_twice):
@@ -99,8 +99,8 @@ def test_moments_are_read_as_they_are_written(monkeypatch):
     assert read_moment("-10m", now) == now - timedelta(minutes=10)
     assert read_moment("2026-11-21T10:00:00+02:00", now) == datetime(2026, 11, 21, 8, tzinfo=UTC)
     assert read_moment("2026-11-21T10:00Z", now) == datetime(2026, 11, 21, 10, tzinfo=UTC)
-    assert read_moment("2026-11-21 10:00", now) == datetime(2026, 11, 21, 10).astimezone(UTC)  # noqa: DTZ001  # local on purpose
-    assert read_moment("2026-11-21", now) == datetime(2026, 11, 21).astimezone(UTC)  # noqa: DTZ001  # local on purpose
+    assert read_moment("2026-11-21 10:00", now) == datetime(2026, 11, 21, 10).astimezone(UTC)
+    assert read_moment("2026-11-21", now) == datetime(2026, 11, 21).astimezone(UTC)
 
 
 def test_replay_prints_history_as_lines(run, recorded_twice):

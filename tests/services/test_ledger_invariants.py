@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,13 +32,13 @@ def right_history() -> Placed:
 
 
 @pytest.fixture
-async def report_of(postgres_url) -> AsyncIterator[Callable[..., Any]]:
+def report_of(postgres_url) -> Callable[..., Any]:
     async def report(placed: Placed, **options: Any) -> Report:
         async with open_ledger(postgres_url) as ledger:
             await ledger.append(as_records(placed))
         return await verify(postgres_url, **options)
 
-    yield report
+    return report
 
 
 def of(report: Report, name: str) -> Finding:
@@ -95,6 +95,7 @@ def versions_swapped(placed: Placed) -> Placed:
 
 def invoiced_twice(placed: Placed) -> Placed:
     issued = next(each for _, each in placed if isinstance(each.data, InvoiceIssued))
+    assert isinstance(issued.data, InvoiceIssued)
     data = replace(issued.data, invoice_id=derive_id("another"), number="INV-2026-000003")
     stream = f"invoice-{data.invoice_id}"
     return [*placed, (topics.BILLING, replace(issued, id=derive_id("second"), stream=stream, data=data))]

@@ -107,11 +107,12 @@ async def test_more_than_memory_holds_for_one_client_still_goes_in_order(broker,
     assert provider.texts("41") == [str(number) for number in range(1, 71)]
 
 
+@pytest.mark.slow
 async def test_a_restart_in_the_middle_sends_what_is_left_and_nothing_twice(broker, postgres_url, provider):
     clients = [str(5_000 + number) for number in range(20)]
     requests = [reply(client, number) for number in range(1, 16) for client in clients]
     for client in clients:
-        provider.script(client, *[Answer(delay_s=0.01)] * 15)
+        provider.script(client, *[Answer(delay_s=0.05)] * 15)
     line = {"bootstrap_servers": broker, "database": postgres_url, "provider_url": provider.url}
     async with publishing(broker) as publisher, reading(broker, NOTIFY) as outcomes:
         await publisher.publish(DIALOG, requests)

@@ -68,6 +68,7 @@ async def test_a_newer_request_replaces_an_older_one_and_kinds_stand_beside_each
     assert [envelope.causation_id for envelope in inbound.envelopes] == [other.id, second.id]
 
 
+@pytest.mark.slow
 async def test_a_timer_that_fired_before_a_kill_fires_again_as_the_same_event(broker, postgres_url):
     clock = ManualClock(NOW)
     requested = timer("77", 3, NOW + timedelta(hours=1))

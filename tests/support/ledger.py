@@ -1,4 +1,4 @@
-"""Histories for the ledger's tests: what customers said, what the flow decided, what became of it, as topics hold it."""
+"""Histories for the ledger's tests: what customers said, what the flow decided, what became of it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def test_every_setting_is_there_with_its_default_and_nothing_else() -> None:
 
 def test_every_entry_has_its_sentence() -> None:
     lines = EXAMPLE.splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if ENTRY.match(line):
             assert re.match(r"# [A-Z].*[.)]", before), line
 
@@ -84,7 +85,7 @@ def test_other_names_are_mentioned(settings: type[BaseSettings]) -> None:
 
 def test_a_wrong_value_is_said_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "http")
-    with pytest.raises(ConfigurationError, match="PORT: Input should be a valid integer"):
+    with pytest.raises(ConfigurationError, match=r"^PORT: Input should be a valid integer"):
         read_settings(UpSettings)
 
 

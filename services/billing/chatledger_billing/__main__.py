@@ -15,8 +15,7 @@ from chatledger.errors import ConfigurationError
 from chatledger.logs import configure_logs
 from chatledger.project_files import load_projects
 from chatledger_billing.app import run
-from chatledger_billing.letters import SERVICE
-from chatledger_billing.settings import BillingSettings
+from chatledger_billing.settings import SERVICE, BillingSettings
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from chatledger import metrics
 from chatledger.ports import ConsumedRecord, Subscription
 from chatledger_billing.handlers import Biller
-from chatledger_billing.letters import SERVICE
+from chatledger_billing.settings import SERVICE
 
 BATCH_INTERVAL_S = 0.05
 """The least time between two batches: nobody waits for an invoice, and a transaction costs as much as ten orders."""

@@ -14,6 +14,7 @@ import structlog
 from eventsourcing.persistence import DataError, IntegrityError
 
 from chatledger import metrics, topics
+from chatledger.dead_letters import dead_letter
 from chatledger.errors import InvariantViolated, UndecodableRecord
 from chatledger.events.codec import from_wire
 from chatledger.events.dialog import OrderPlaced
@@ -21,8 +22,8 @@ from chatledger.events.envelope import Envelope
 from chatledger.ports import Clock, ConsumedRecord, Publisher, TopicPartition
 from chatledger.projects import Project
 from chatledger_billing.decisions import Decision, PlacedOrder, invoice, place, register_key
-from chatledger_billing.letters import SERVICE, dead_letter
 from chatledger_billing.rules import RuleBroken
+from chatledger_billing.settings import SERVICE
 from chatledger_billing.store import BillingStore, tracking
 from chatledger_billing.worker import Worker
 
@@ -136,7 +137,7 @@ class Biller:
             return
         now = self._clock.now()
         letters = [
-            dead_letter(record, reason, cause=cause, incarnation=self._incarnation, now=now)
+            dead_letter(record, reason, service=SERVICE, incarnation=self._incarnation, now=now, cause=cause)
             for record, reason, cause in refused
         ]
         await self._publisher.publish(topics.DEAD, letters)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from chatledger.settings import CommonSettings
 
+SERVICE = "billing"
+
 
 class BillingSettings(CommonSettings):
     """What billing reads from the environment."""

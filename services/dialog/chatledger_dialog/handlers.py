@@ -121,8 +121,8 @@ class BatchHandler:
         """Handle one batch; once it returns, the records can be acknowledged.
 
         `require_ownership` raises when the batch may not be written any more; it is asked right before the changelog
-        is sent, and again before anything is acknowledged. Whatever is raised here: no state has moved, and what was published will be published again
-        with the same ids.
+        is sent, and again before anything is acknowledged. Whatever is raised here: no state has moved, and what was
+        published will be published again with the same ids.
         """
         result = fold_batch(records, self._states.get, self._projects, incarnation=self._incarnation)
         published = [*_on_topic(topics.DIALOG, result.outputs), *_on_topic(topics.DEAD, result.dead)]

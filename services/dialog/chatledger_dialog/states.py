@@ -1,7 +1,8 @@
 """The conversations in this worker's memory: the table's bytes, and beside them the states decoded lately.
 
-The table holds every conversation of the worker's partitions, so it is kept as bytes, about a fifth of what the
-decoded state takes. Decoding takes some 10 µs; a client who is writing now is found decoded.
+The table holds every conversation of the worker's partitions, as bytes: 500 of them for a client who ordered once,
+up to 10 KB for one who never stops writing. Decoding takes 3 µs for the former and grows with the state; a client who
+is writing now is found decoded. With 100,000 conversations the process takes 190 MB, 80 of them with none.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from chatledger.dialog_table import Entry, decode_entry
 from chatledger.errors import InvariantViolated
 
 DECODED_MAX = 10_000
-"""Conversations kept decoded, about 3 KB each."""
+"""Conversations kept decoded; each takes about as much again as its bytes."""
 
 
 class States:

@@ -15,7 +15,7 @@ import structlog
 from psycopg import DataError, errors
 
 from chatledger import metrics
-from chatledger.adapters.ledger_records import SERVICE, LedgerRecord, dead_letter, ledger_record
+from chatledger.adapters.ledger_records import SERVICE, LedgerRecord, dead_letter_record, ledger_record
 from chatledger.adapters.postgres import Connection, Pool, PostgresPositions
 from chatledger.errors import UndecodableRecord
 from chatledger.ports import Appended, Clock, ConsumedRecord, TopicPartition
@@ -159,7 +159,7 @@ class PostgresLedger(PostgresLedgerReader):
             return self._buried(record, str(wrong))
 
     def _buried(self, record: ConsumedRecord, reason: str) -> _Row:
-        letter = dead_letter(record, reason, incarnation=self._incarnation, now=self._clock.now())
+        letter = dead_letter_record(record, reason, incarnation=self._incarnation, now=self._clock.now())
         return _Row(record, letter, is_dead=True)
 
 

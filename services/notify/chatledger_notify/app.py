@@ -49,12 +49,11 @@ class NotifyService:
             timers = group.create_task(self.timers.run())
             intake = group.create_task(consume(subscription, self.intake, self.pool))
             await stop.wait()
-            await subscription.close()
-            await intake
-            self.timers.stop()
-            await timers
+            # What is still taken in stays in the table for the next process.
             self.sender.stop()
-            await sender
+            self.timers.stop()
+            await subscription.close()
+            await asyncio.gather(intake, sender, timers)
             self.outbox.stop()
             await outbox
             self.ownership.stop()

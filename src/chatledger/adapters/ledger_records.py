@@ -6,7 +6,6 @@ as an event is kept as the dead letter that it is.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,21 +14,17 @@ from datetime import datetime
 import orjson
 from pydantic_core import from_json
 
+from chatledger.dead_letters import dead_letter
 from chatledger.errors import UndecodableRecord
 from chatledger.events.base import Event, UnknownEvent
 from chatledger.events.codec import WireEvent, decode_data, parse_time, to_wire
-from chatledger.events.envelope import Envelope, from_outside
-from chatledger.events.ids import derive_id
-from chatledger.events.letters import RecordDeadLettered
+from chatledger.events.envelope import Envelope
 from chatledger.ports import ConsumedRecord, LedgerEvent
 from chatledger.topics import DEAD
 
-SOURCE = "/chatledger/ledger"
 SERVICE = "ledger"
 NAME_BYTES_MAX = 1_000
 """A stream is a key of an index, and Postgres refuses keys beyond 2.7 kB; ours have less than 200 bytes."""
-STRANGER = "unknown/unknown/unknown"
-"""The conversation of a record that does not say whose it is."""
 
 _UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FORBIDDEN = re.compile(rb"[\0\x1f]")
@@ -96,40 +91,10 @@ def ledger_record(record: ConsumedRecord) -> LedgerRecord:
     return kept
 
 
-def dead_letter(record: ConsumedRecord, reason: str, *, incarnation: str, now: datetime) -> LedgerRecord:
-    """Return the row that stands for a record which cannot be kept as an event: a `record.dead_lettered`.
-
-    Its id comes from where the record stood, so that the same record gives the same letter.
-    """
-    context = dict(record.headers)
-    key = _text(record.key or b"")
-    envelope = from_outside(
-        RecordDeadLettered(
-            service=SERVICE,
-            reason=reason,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=key,
-            headers={name.replace("\0", "\ufffd"): _text(value or b"") for name, value in record.headers},
-            value_base64=base64.b64encode(record.value or b"").decode(),
-        ),
-        id=derive_id("dead", SERVICE, record.topic, record.partition, record.offset, incarnation),
-        source=SOURCE,
-        conversation=(_text(context.get("ce_subject") or b"") or key)[: NAME_BYTES_MAX // 8] or STRANGER,
-        time=_time_of(context.get("ce_time"), now),
-    )
-    wire = to_wire(envelope)
-    return ledger_record(
-        ConsumedRecord(
-            topic=DEAD,
-            partition=record.partition,
-            offset=record.offset,
-            key=wire.key,
-            value=wire.value,
-            headers=wire.headers,
-        )
-    )
+def dead_letter_record(record: ConsumedRecord, reason: str, *, incarnation: str, now: datetime) -> LedgerRecord:
+    """Return the row that stands for a record which cannot be kept as an event: a `record.dead_lettered`, whole."""
+    letter = dead_letter(record, reason, service=SERVICE, incarnation=incarnation, now=now, value_bytes_max=None)
+    return ledger_record(recorded(letter, topic=DEAD, partition=record.partition, offset=record.offset))
 
 
 def recorded(envelope: Envelope, *, topic: str, partition: int = 0, offset: int = 0) -> ConsumedRecord:
@@ -184,14 +149,3 @@ def _count(text: bytes) -> int:
     if not 0 < number < 2**31:
         raise ValueError(f"{number} is not a version")
     return number
-
-
-def _time_of(header: bytes | None, now: datetime) -> datetime:
-    try:
-        return parse_time((header or b"").decode())
-    except (ValueError, OverflowError):
-        return now
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="replace").replace("\0", "\ufffd").replace("\x1f", "\ufffd")

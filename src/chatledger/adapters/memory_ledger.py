@@ -12,7 +12,7 @@ from datetime import datetime
 import orjson
 
 from chatledger.adapters.clock import SystemClock
-from chatledger.adapters.ledger_records import LedgerRecord, dead_letter, ledger_event, ledger_record
+from chatledger.adapters.ledger_records import LedgerRecord, dead_letter_record, ledger_event, ledger_record
 from chatledger.errors import UndecodableRecord
 from chatledger.ports import Appended, Clock, ConsumedRecord, LedgerEvent, Positions, TopicPartition
 
@@ -72,7 +72,7 @@ class MemoryLedger:
             return
         if kept.version is not None and (kept.stream, kept.version) in self._places:
             reason = f"stream {kept.stream} has a version {kept.version} already, of another event"
-            kept = dead_letter(record, reason, incarnation=self._incarnation, now=now)
+            kept = dead_letter_record(record, reason, incarnation=self._incarnation, now=now)
         self._ids.add(kept.id)
         self._places.add((kept.stream, kept.version))
         self._kept.append(_Kept(kept, now))
@@ -82,7 +82,7 @@ class MemoryLedger:
             kept = ledger_record(record)
             orjson.loads(kept.data)
         except UndecodableRecord as wrong:
-            return dead_letter(record, str(wrong), incarnation=self._incarnation, now=now)
+            return dead_letter_record(record, str(wrong), incarnation=self._incarnation, now=now)
         except orjson.JSONDecodeError as wrong:
-            return dead_letter(record, f"the value is not JSON: {wrong}", incarnation=self._incarnation, now=now)
+            return dead_letter_record(record, f"the value is not JSON: {wrong}", incarnation=self._incarnation, now=now)
         return kept

@@ -13,6 +13,9 @@ from datetime import datetime
 from chatledger.events.base import Event
 from chatledger.events.ids import derive_id
 
+CONVERSATION_LENGTH_MAX = 256
+"""A project's name, a channel's and a client id of 128 characters fit; an index of Postgres takes ten times that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
@@ -40,15 +43,29 @@ def conversation_id(project: str, channel: str, client: str) -> str:
     return f"{project}/{channel}/{client}"
 
 
+def is_conversation(key: str) -> bool:
+    """Whether `key` has the form of a conversation id, `project/channel/client`, and a length that stores take."""
+    return key.count("/") >= 2 and all(key.split("/", 2)) and len(key) <= CONVERSATION_LENGTH_MAX
+
+
 def project_of(conversation: str) -> str:
     """Return the project's name, the first part of a conversation id."""
     return conversation.split("/", 1)[0]
 
 
 def from_outside(
-    data: Event, *, id: str, source: str, conversation: str, time: datetime, traceparent: str | None = None
+    data: Event,
+    *,
+    id: str,
+    source: str,
+    conversation: str,
+    time: datetime,
+    traceparent: str | None = None,
+    cause: Envelope | None = None,
 ) -> Envelope:
-    """Wrap an event that nobody here decided: it starts its own correlation and has no stream version."""
+    """Wrap an event that nobody here decided: it has no stream version, and without a cause a correlation of its own."""
+    if cause is not None:
+        traceparent = cause.traceparent
     return Envelope(
         id=id,
         source=source,
@@ -56,8 +73,8 @@ def from_outside(
         time=time,
         stream=f"conversation-{conversation}",
         stream_version=None,
-        correlation_id=id,
-        causation_id=None,
+        correlation_id=cause.correlation_id if cause else id,
+        causation_id=cause.id if cause else None,
         traceparent=traceparent or f"00-{id.replace('-', '')}-{id.replace('-', '')[:16]}-01",
         data=data,
     )

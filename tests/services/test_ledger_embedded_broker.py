@@ -1,0 +1,89 @@
+"""The history commands beside the embedded broker, which tells less than a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from chatledger import topics
+from chatledger.adapters.embedded_broker import EmbeddedBroker
+from chatledger.adapters.kafka import KafkaPublisher, KafkaSubscription, new_consumer, start_producer
+from chatledger.adapters.memory_ledger import MemoryLedger
+from chatledger.dialog_table import decode_entry
+from chatledger.replay import fold
+from chatledger_cli import history_replay
+from chatledger_ledger.broker_view import dialog_workers, open_broker_view
+from chatledger_ledger.rebuild import rebuild_dialog, rebuild_hindrance
+from chatledger_ledger.verification import BrokerAddress, verify
+from tests.support.ledger import as_records, history, open_ledger
+
+PLACED = [*history("77"), *history("78", ["hi", "Baker Street 221b"])]
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as embedded:
+        yield embedded
+
+
+async def test_the_table_is_rebuilt_where_the_worker_of_its_partition_looks(broker):
+    ledger = MemoryLedger()
+    await ledger.append(as_records(PLACED))
+    producer = await start_producer(broker.bootstrap_servers)
+    try:
+        publisher = KafkaPublisher(producer)
+        assert await rebuild_dialog(ledger, publisher.publish_raw) == 2
+        for topic, envelope in PLACED:
+            await publisher.publish(topic, [envelope])
+    finally:
+        await producer.stop()
+    states = fold(envelope for _, envelope in PLACED)
+    async with open_broker_view(broker.bootstrap_servers) as view:
+        table = await view.dialog_table()
+        extents = await view.extents(topics.ALL)
+    assert {name: decode_entry(value).state for name, value in table.entries.items()} == states
+    assert sum(extent.end for extent in extents.values()) == len(PLACED)
+
+
+async def test_whether_a_worker_runs_is_not_known_and_no_hindrance(broker):
+    assert await dialog_workers(broker.bootstrap_servers) is None
+    assert await rebuild_hindrance(broker.bootstrap_servers, {}) is None
+
+
+@pytest.mark.postgres
+async def test_verify_sees_what_the_broker_has_and_the_ledger_has_not(broker, postgres_url):
+    async with open_ledger(postgres_url, incarnation=broker.incarnation) as ledger:
+        await ledger.append(as_records(PLACED))
+    producer = await start_producer(broker.bootstrap_servers)
+    try:
+        await KafkaPublisher(producer).publish(topics.INBOUND, [PLACED[0][1]])
+    finally:
+        await producer.stop()
+    address = BrokerAddress(bootstrap_servers=broker.bootstrap_servers, incarnation=broker.incarnation)
+    report = await verify(postgres_url, broker=address)
+    found = {finding.name: finding for finding in report.findings}
+    assert "is in history and not in the dialog's table" in found["I5"].examples[0]
+    assert any("is above the topic's end" in example for example in found["I8"].examples)
+
+
+@pytest.mark.postgres
+async def test_replay_publishes_to_a_topic_of_its_own(broker, postgres_url, monkeypatch):
+    async with open_ledger(postgres_url) as ledger:
+        await ledger.append(as_records(PLACED))
+    monkeypatch.setenv("CHATLEDGER_DATABASE", postgres_url)
+    monkeypatch.setenv("CHATLEDGER_BROKER", broker.bootstrap_servers)
+    await history_replay.run(history_replay.Plan(to_topic="replayed"))
+    copy = MemoryLedger()
+    consumer = new_consumer(broker.bootstrap_servers, group="replayed")
+    subscription = KafkaSubscription(consumer, topics=["replayed"], positions=copy)
+    await consumer.start()
+    try:
+        async for batch in subscription.batches():
+            await copy.append(batch)
+            if len([event async for event in copy.read()]) == len(PLACED):
+                await subscription.close()
+    finally:
+        await consumer.stop()
+    sent = {envelope.id: envelope for _, envelope in PLACED}
+    assert {event.envelope.id: event.envelope async for event in copy.read()} == sent
