@@ -13,14 +13,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class CommonSettings(BaseSettings):
-    """What every service needs. Names that users of earlier bots know are accepted as aliases."""
+    """What every process needs. Names that users of earlier bots know are accepted as aliases."""
 
     model_config = SettingsConfigDict(env_prefix="CHATLEDGER_", extra="ignore", populate_by_name=True)
 
     broker: str
     """Bootstrap servers of a Kafka-compatible broker, e.g. localhost:9092."""
-    database: Annotated[str, Field(validation_alias=AliasChoices("CHATLEDGER_DATABASE", "DATABASE_URL"))]
-    """A Postgres 15+ URL, e.g. postgresql://user@localhost/chatledger."""
     incarnation: str | None = None
     """Which life of the broker this is; unset, the cluster id that the broker tells."""
     projects: Path = Path("projects")
@@ -30,3 +28,10 @@ class CommonSettings(BaseSettings):
     log_level: Annotated[str, Field(validation_alias=AliasChoices("CHATLEDGER_LOG_LEVEL", "LOG_LEVEL"))] = "INFO"
     metrics_port: int = 0
     """Where a service without an HTTP API of its own serves GET /metrics; 0: nowhere."""
+
+
+class DatabaseSettings(CommonSettings):
+    """The same for a service that keeps something in Postgres."""
+
+    database: Annotated[str, Field(validation_alias=AliasChoices("CHATLEDGER_DATABASE", "DATABASE_URL"))]
+    """A Postgres 15+ URL, e.g. postgresql://user@localhost/chatledger."""

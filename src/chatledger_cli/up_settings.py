@@ -18,7 +18,7 @@ class UpSettings(CommonSettings):
 
     broker: str | None = None  # type: ignore[assignment]  # here it may be absent: then it is embedded
     """Bootstrap servers of a Kafka-compatible broker; unset, the embedded one."""
-    database: Annotated[str | None, Field(validation_alias=AliasChoices("CHATLEDGER_DATABASE", "DATABASE_URL"))] = None  # type: ignore[assignment]  # see above
+    database: Annotated[str | None, Field(validation_alias=AliasChoices("CHATLEDGER_DATABASE", "DATABASE_URL"))] = None
     """A Postgres URL; unset, the embedded one in the data folder."""
     host: Annotated[str, Field(validation_alias=AliasChoices("CHATLEDGER_HOST", "HOST"))] = "127.0.0.1"
     """The address to listen on. Beyond loopback every project needs a token or a signature."""

@@ -10,15 +10,24 @@ from psycopg import AsyncConnection, OperationalError
 
 from chatledger import topics
 from chatledger.adapters.clock import SystemClock
-from chatledger.adapters.kafka import KafkaPublisher, KafkaSubscription, cluster_id, new_consumer, start_producer
+from chatledger.adapters.kafka import (
+    KafkaPublisher,
+    KafkaSubscription,
+    cluster_id,
+    new_consumer,
+    start_producer,
+    stop_producer,
+)
 from chatledger.adapters.postgres import migrate
 from chatledger.errors import OutsideUnavailable
 from chatledger.ports import Clock, Publisher
+from chatledger.project_files import load_projects
 from chatledger.projects import Project
 from chatledger_billing.edge import consume
 from chatledger_billing.handlers import Biller
 from chatledger_billing.positions import TrackedPositions
 from chatledger_billing.relay import Relay
+from chatledger_billing.settings import BillingSettings
 from chatledger_billing.store import SCHEMA, BillingStore, postgres_store
 from chatledger_billing.worker import Worker
 
@@ -76,15 +85,15 @@ def _make_library_tables(url: str) -> None:
     postgres_store(url, create_tables=True).close()
 
 
-async def run(
-    *, broker: str, database: str, incarnation: str | None, projects: Mapping[str, Project], stop: asyncio.Event
-) -> None:
+async def run(settings: BillingSettings, stop: asyncio.Event) -> None:
     """Consume and relay until `stop` is set, then finish what is in hand. Raises whatever ends the process."""
-    await set_up_database(database)
-    producer = await start_producer(broker)
+    projects = load_projects(settings.projects)
+    await set_up_database(settings.database)
+    incarnation = settings.incarnation or await cluster_id(settings.broker)
+    producer = await start_producer(settings.broker)
     worker = Worker()
-    store = postgres_store(database)
-    consumer = new_consumer(broker, group=GROUP)
+    store = postgres_store(settings.database)
+    consumer = new_consumer(settings.broker, group=GROUP)
     try:
         billing = build(
             store=store,
@@ -92,17 +101,17 @@ async def run(
             publisher=KafkaPublisher(producer),
             projects=projects,
             clock=SystemClock(),
-            incarnation=incarnation or await cluster_id(broker),
+            incarnation=incarnation,
         )
         subscription = KafkaSubscription(consumer, topics=[topics.DIALOG], positions=billing.positions)
         await consumer.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_consume_then_close(subscription, billing))
-            tasks.create_task(billing.relay.run(database))
+            tasks.create_task(billing.relay.run(settings.database))
             tasks.create_task(_close_on(stop, subscription))
     finally:
         await consumer.stop()
-        await producer.stop()
+        await stop_producer(producer)
         worker.close()
         store.close()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chatledger.settings import CommonSettings
+from chatledger.settings import DatabaseSettings
 
 SERVICE = "billing"
 
 
-class BillingSettings(CommonSettings):
+class BillingSettings(DatabaseSettings):
     """What billing reads from the environment."""

@@ -1,21 +1,43 @@
-"""The ingress over real connections: a Kafka producer, and the checks of /health. Opened and closed as one."""
+"""The ingress over real connections: its secrets, a socket, a Kafka producer, and the checks of /health."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import structlog
 from fastapi import FastAPI
 
 from chatledger.adapters.clock import SystemClock
 from chatledger.adapters.kafka import start_producer
+from chatledger.project_files import load_projects
 from chatledger.projects import Project
 from chatledger_ingress.app import build
 from chatledger_ingress.checks import DialogLag, PostgresChecks
 from chatledger_ingress.health import Health
 from chatledger_ingress.producer import RenewingPublisher
-from chatledger_ingress.secrets import Secrets
+from chatledger_ingress.secrets import Secrets, open_doors, read_secrets
+from chatledger_ingress.server import listen, serve
 from chatledger_ingress.settings import IngressSettings
+
+log = structlog.get_logger()
+
+
+async def run(settings: IngressSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; what was acknowledged is in the broker when this returns.
+
+    Raises ConfigurationError when a project file is wrong, the address is taken, or strangers could post.
+    """
+    projects = load_projects(settings.projects)
+    secrets = read_secrets(projects, os.environ)
+    for door in open_doors(projects, secrets, host=settings.host):
+        log.warning("webhook.unguarded", project=door.project, channel=door.channel, host=settings.host)
+    listener = listen(settings.host, settings.port)
+    async with opened(settings, projects, secrets) as app:
+        log.info("ingress.listening", host=settings.host, port=listener.getsockname()[1])
+        await serve(app, listener, stop, drain_timeout_s=settings.drain_timeout_s)
 
 
 @asynccontextmanager

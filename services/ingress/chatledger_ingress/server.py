@@ -1,9 +1,8 @@
-"""Runs an application under uvicorn until SIGTERM or SIGINT, then finishes what is in flight."""
+"""Runs an application under uvicorn until it is told to stop, then finishes what is in flight."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to `serve`."""
+        """Leave the signals to the process."""
         yield
 
 
@@ -45,8 +44,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(app: ASGIApp, listener: socket.socket, *, drain_timeout_s: int) -> None:
-    """Answer requests until SIGTERM or SIGINT; then take no more, and return when those in flight are answered."""
+async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, drain_timeout_s: int) -> None:
+    """Answer requests until `stop` is set; then take no more, and return when those in flight are answered."""
     configuration = uvicorn.Config(
         app,
         http="httptools",
@@ -61,14 +60,12 @@ async def serve(app: ASGIApp, listener: socket.socket, *, drain_timeout_s: int) 
     )
     server = _Server(configuration)
 
-    def stop() -> None:
+    async def end_on_stop() -> None:
+        await stop.wait()
         server.should_exit = True
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    ending = asyncio.create_task(end_on_stop())
     try:
         await server.serve(sockets=[listener])
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        ending.cancel()

@@ -17,7 +17,7 @@ BODY_BYTES_HIGHEST = 240 * 1024
 class IngressSettings(CommonSettings):
     """What the ingress needs. Secrets are not here: the project files name the variables that hold them."""
 
-    database: Annotated[str | None, Field(validation_alias=AliasChoices("CHATLEDGER_DATABASE", "DATABASE_URL"))] = None  # type: ignore[assignment]  # the others cannot do without; here only /health reads it
+    database: Annotated[str | None, Field(validation_alias=AliasChoices("CHATLEDGER_DATABASE", "DATABASE_URL"))] = None
     """A Postgres URL, for GET /health alone: without one, Postgres is not checked."""
     host: Annotated[str, Field(validation_alias=AliasChoices("CHATLEDGER_HOST", "HOST"))] = "127.0.0.1"
     """The address to listen on. Beyond loopback every project needs a token or a signature."""

@@ -11,6 +11,7 @@ from chatledger.adapters.postgres import Pool, migrate, open_pool
 from chatledger.ports import Clock
 from chatledger_ledger.edge import consume
 from chatledger_ledger.postgres_ledger import ROLE, PostgresLedger
+from chatledger_ledger.settings import LedgerSettings
 
 SCHEMA = "ledger"
 PACKAGE = "chatledger_ledger"
@@ -22,18 +23,18 @@ def build(pool: Pool, *, incarnation: str, clock: Clock) -> PostgresLedger:
     return PostgresLedger(pool, incarnation=incarnation, clock=clock)
 
 
-async def run(*, broker: str, database: str, incarnation: str | None, stop: asyncio.Event) -> None:
+async def run(settings: LedgerSettings, stop: asyncio.Event) -> None:
     """Record every topic until `stop` is set.
 
     Raises OutsideUnavailable when the broker or Postgres is away: whoever started the process starts it again.
     """
-    await migrate(database, schema=SCHEMA, package=PACKAGE)
-    incarnation = incarnation or await cluster_id(broker)
+    await migrate(settings.database, schema=SCHEMA, package=PACKAGE)
+    incarnation = settings.incarnation or await cluster_id(settings.broker)
     # One connection for the batch in hand, one for a rebalance beside it.
-    pool = await open_pool(database, connections_max=2, role=ROLE)
+    pool = await open_pool(settings.database, connections_max=2, role=ROLE)
     try:
         ledger = build(pool, incarnation=incarnation, clock=SystemClock())
-        consumer = new_consumer(broker, group=GROUP)
+        consumer = new_consumer(settings.broker, group=GROUP)
         subscription = KafkaSubscription(consumer, topics=topics.ALL, positions=ledger.positions)
         try:
             await consumer.start()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chatledger.settings import CommonSettings
+from chatledger.settings import DatabaseSettings
 
 
-class LedgerSettings(CommonSettings):
+class LedgerSettings(DatabaseSettings):
     """What the recorder needs: a broker, a database, and which life of the broker it is."""

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import httpx
+import structlog
 
-from chatledger.adapters.postgres import Pool, PostgresPositions
+from chatledger.adapters.clock import SystemClock
+from chatledger.adapters.kafka import (
+    KafkaPublisher,
+    KafkaSubscription,
+    cluster_id,
+    new_consumer,
+    start_producer,
+    stop_producer,
+)
+from chatledger.adapters.postgres import Pool, PostgresPositions, migrate, open_pool
 from chatledger.ports import Clock, Publisher, Subscription
+from chatledger.project_files import load_projects
+from chatledger.topics import DIALOG
 from chatledger_notify.edge import consume, watch_lag
 from chatledger_notify.failpoint import Failpoint
 from chatledger_notify.intake import Intake
@@ -19,8 +33,51 @@ from chatledger_notify.ownership import OwnedPositions, Ownership
 from chatledger_notify.provider import Accounts, Provider
 from chatledger_notify.schedule import RetrySchedule
 from chatledger_notify.sender import Sender
-from chatledger_notify.store import SCHEMA, NotifyStore
+from chatledger_notify.settings import NotifySettings, accounts_of
+from chatledger_notify.store import PACKAGE, SCHEMA, NotifyStore
 from chatledger_notify.timers import TimerService
+from chatledger_notify.transport import AiohttpTransport
+
+GROUP = "chatledger-notify"
+CONNECTIONS_MAX = 6
+"""One each for the intake, a rebalance beside it, the sender, the outbox, the timers, and one to spare."""
+
+_log = structlog.get_logger()
+
+
+async def run(settings: NotifySettings, stop: asyncio.Event) -> None:
+    """Deliver until `stop` is set, then drain. Raises ConfigurationError, or what ends the process."""
+    accounts = accounts_of(load_projects(settings.projects), os.environ)
+    for project, channel in (account for account, secrets in accounts.items() if secrets is None):
+        _log.warning("no_token", project=project, channel=channel, hint="its messages wait until the token is set")
+    await migrate(settings.database, schema=SCHEMA, package=PACKAGE)
+    incarnation = settings.incarnation or await cluster_id(settings.broker)
+    async with AsyncExitStack() as opened:
+        pool = await open_pool(settings.database, connections_max=CONNECTIONS_MAX)
+        opened.push_async_callback(pool.close)
+        transport = AiohttpTransport(connections_max=settings.notify_concurrency, timeout_s=settings.notify_timeout_s)
+        client = httpx.AsyncClient(transport=transport, timeout=settings.notify_timeout_s, trust_env=False)
+        opened.push_async_callback(client.aclose)
+        producer = await start_producer(settings.broker)
+        opened.push_async_callback(stop_producer, producer)
+        service = build(
+            pool=pool,
+            database_url=settings.database,
+            publisher=KafkaPublisher(producer),
+            client=client,
+            accounts=accounts,
+            incarnation=incarnation,
+            clock=SystemClock(),
+            schedule=settings.schedule(),
+            concurrency=settings.notify_concurrency,
+            failpoint=settings.failpoint_or_none(),
+        )
+        consumer = new_consumer(settings.broker, group=GROUP)
+        opened.push_async_callback(consumer.stop)
+        subscription = KafkaSubscription(consumer, topics=[DIALOG], positions=service.positions)
+        await consumer.start()
+        _log.info("notify_started", incarnation=incarnation)
+        await service.run(subscription, stop)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from chatledger.channels import CHANNELS
 from chatledger.channels.base import OutboundSecrets
 from chatledger.errors import ConfigurationError
 from chatledger.projects import Project
-from chatledger.settings import CommonSettings
+from chatledger.settings import DatabaseSettings
 from chatledger_notify.failpoint import Failpoint
 from chatledger_notify.provider import Account
 from chatledger_notify.schedule import RetrySchedule
@@ -20,7 +20,7 @@ from chatledger_notify.schedule import RetrySchedule
 _DEFAULT = RetrySchedule()
 
 
-class NotifySettings(CommonSettings):
+class NotifySettings(DatabaseSettings):
     """What this service needs beside what all need. Lists are written as JSON, e.g. `[1, 2, 4]`."""
 
     notify_concurrency: Annotated[

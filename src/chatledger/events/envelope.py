@@ -63,7 +63,7 @@ def from_outside(
     traceparent: str | None = None,
     cause: Envelope | None = None,
 ) -> Envelope:
-    """Wrap an event that nobody here decided: it has no stream version, and without a cause a correlation of its own."""
+    """Wrap an event that nobody here decided: no stream version, and without a cause a correlation of its own."""
     if cause is not None:
         traceparent = cause.traceparent
     return Envelope(

@@ -1,0 +1,69 @@
+"""A service's process, the same for every service: settings, logs, metrics, signals, and one exit code.
+
+0 after SIGTERM or SIGINT and a drain; 2 when the configuration is not usable, with one line on standard error that says
+what to do; 1 for anything else, which is in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+import uvloop
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from chatledger.errors import ConfigurationError
+from chatledger.logs import configure_logs
+from chatledger.settings import CommonSettings
+
+EXIT_DRAINED, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 2
+
+Settings = TypeVar("Settings", bound=CommonSettings)
+Run = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+def run_process(service: str, settings_class: type[Settings], run: Run[Settings]) -> int:
+    """Run `run(settings, stop)` until it returns, which it does soon after `stop` is set. Return the exit code."""
+    try:
+        settings = settings_class.model_validate({})
+        configure_logs(service, settings.log_level)
+        # The policy, not only this loop: a library's thread that makes its own loop makes it by the policy.
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        asyncio.run(_until_signalled(settings, run))
+    except ConfigurationError as wrong:
+        return _refuse(service, str(wrong))
+    except ValidationError as wrong:
+        return _refuse(service, explain(wrong))
+    except Exception:
+        structlog.get_logger().exception("process.failed")
+        return EXIT_FAILED
+    structlog.get_logger().info("process.drained")
+    return EXIT_DRAINED
+
+
+def explain(wrong: ValidationError) -> str:
+    """Name each setting that is missing or wrong by its environment variable. Values are left out: some are secrets."""
+    said = []
+    for each in wrong.errors(include_url=False, include_input=False):
+        name = str(each["loc"][0]) if each["loc"] else "settings"
+        said.append(f"{name if name.isupper() else f'CHATLEDGER_{name.upper()}'}: {each['msg']}")
+    return "; ".join(said) + " (deploy/settings.example.env has every setting)"
+
+
+async def _until_signalled(settings: Settings, run: Run[Settings]) -> None:
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+def _refuse(service: str, message: str) -> int:
+    sys.stderr.write(f"chatledger-{service}: {message}\n")
+    return EXIT_CONFIGURATION
