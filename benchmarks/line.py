@@ -1,9 +1,9 @@
 """The whole line: from the webhook over HTTP to the provider's stand-in receiving the reply.
 
 Real Kafka, real Postgres, every service, the load and the stand-in on this machine. `line_rate` sends a number of
-messages with a bounded number of replies outstanding, and counts from the first webhook to the last reply; `line_latency`
-sends at a steady 100 messages/s. Every message of the dialogue has one reply, and a client's replies come in order,
-so the nth reply to a client answers their nth message.
+messages with a bounded number of replies outstanding, and counts from the first webhook to the last reply;
+`line_latency` sends at a steady 100 messages/s. Every message of the dialogue has one reply, and a client's replies
+come in order, so the nth reply to a client answers their nth message.
 
     python -m benchmarks.line [--messages N] [--resources]
 

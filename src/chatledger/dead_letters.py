@@ -75,7 +75,7 @@ def dead_letter(
         headers=headers,
         value_base64=base64.b64encode(value).decode(),
     )
-    named = (cause.conversation if cause else "", headers.get("ce_subject", ""), letter.key, UNKNOWN_CONVERSATION)
+    named = (cause.conversation if cause else "", letter.key, headers.get("ce_subject", ""), UNKNOWN_CONVERSATION)
     return from_outside(
         letter,
         id=derive_id("dead", service, record.topic, record.partition, record.offset, incarnation),

@@ -78,9 +78,7 @@ def test_a_session_stops_what_it_left_in_the_background(tmp_path: Path) -> None:
 
 
 def test_long_commands_go_on_and_other_machines_are_left_out() -> None:
-    text = (
-        "```console\n$ echo \\\n> two\noutput\n```\n```console not-run\n$ make test\n```\n```json\n$ x\n```\n"
-    )
+    text = "```console\n$ echo \\\n> two\noutput\n```\n```console not-run\n$ make test\n```\n```json\n$ x\n```\n"
     script = console_script(fenced_blocks(text))
     assert "echo \\\ntwo\n" in script
     assert "output" not in script

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from chatledger import topics
 from chatledger.adapters.kafka_batches import OutgoingRecord
+from chatledger.dead_letters import VALUE_BYTES_MAX
 from chatledger.dialog_table import Entry, decode_entry, encode_entry
 from chatledger.errors import BrokerUnavailable, LostOwnership
 from chatledger.events.codec import Headers, from_wire, to_wire
 from chatledger.events.envelope import Envelope
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.project_files import load_projects
-from chatledger_dialog.dead_letters import VALUE_BYTES_MAX, dead_letter
 from chatledger_dialog.handlers import BatchHandler, BatchResult, fold_batch
 from chatledger_dialog.states import States
 from tests.support.dialog import PROJECTS, message, orders, reference
@@ -153,7 +153,8 @@ def test_any_bytes_make_a_dead_letter_that_can_be_read(key, value, names):
 
 def test_a_value_that_would_not_fit_is_left_out_and_said_to_be():
     record = Record(offset=5, key=b"a/b/c", value=b"x" * (VALUE_BYTES_MAX + 1), headers=())
-    letter = dead_letter(record, ValueError("personal"), "one", None).data
+    [(_, envelope)] = fold([record], {}).dead
+    letter = envelope.data
     assert isinstance(letter, RecordDeadLettered)
     assert letter.value_base64 == ""
     assert "600001 bytes" in letter.reason

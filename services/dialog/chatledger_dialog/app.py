@@ -16,18 +16,17 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from prometheus_client import start_http_server
 
 from chatledger import metrics, topics
 from chatledger.adapters.kafka import cluster_id, start_producer
 from chatledger.adapters.kafka_batches import BatchPublisher
 from chatledger.errors import OutsideUnavailable
+from chatledger.project_files import load_projects
 from chatledger.projects import Project
-from chatledger_dialog.dead_letters import SERVICE
 from chatledger_dialog.edge import DialogEdge, new_faust_app
 from chatledger_dialog.handlers import BatchHandler
 from chatledger_dialog.lean_transport import require_tested_faust
-from chatledger_dialog.settings import DialogSettings
+from chatledger_dialog.settings import SERVICE, DialogSettings
 
 STUCK_AFTER_S = 60.0
 """A worker with lag and no progress for so long is taken for stuck, as is one whose event loop stands still."""
@@ -39,15 +38,14 @@ DRAIN_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 3.0
 
 
-async def run(settings: DialogSettings, projects: Mapping[str, Project], *, stop: asyncio.Event) -> None:
+async def run(settings: DialogSettings, stop: asyncio.Event) -> None:
     """Work until `stop` is set, then drain.
 
     Raises ConfigurationError, BrokerUnavailable, OutsideUnavailable, or what went wrong in a batch.
     """
     require_tested_faust()
     _collect_garbage_seldom()
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port)
+    projects = load_projects(settings.projects)
     producer = await start_producer(settings.broker)
     try:
         publisher = BatchPublisher(producer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
@@ -16,19 +17,27 @@ import structlog
 from chatledger import logs, metrics, topics
 from chatledger.adapters.kafka_batches import OutgoingRecord
 from chatledger.conversation import initial, was_handled
+from chatledger.dead_letters import DeadRecord, dead_letter
 from chatledger.dialog_table import OFFSET_NONE, Entry, encode_entry
 from chatledger.errors import UndecodableRecord
 from chatledger.events.codec import from_wire, to_wire, type_and_version
-from chatledger.events.envelope import Envelope
+from chatledger.events.envelope import Envelope, is_conversation
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.flows.pipeline import handle
 from chatledger.projects import Project
-from chatledger_dialog.dead_letters import SERVICE, InboundRecord, dead_letter, is_conversation
+from chatledger_dialog.settings import SERVICE
 from chatledger_dialog.states import States
 
 Lookup = Callable[[bytes], Entry | None]
 Placed = tuple[int, Envelope]
 """A partition and what goes there: the input's own, since one conversation is one partition on all topics."""
+
+
+class InboundRecord(DeadRecord, Protocol):
+    """What is read of a record; Faust's message has it. `timestamp` is in seconds since 1970."""
+
+    @property
+    def timestamp(self) -> float | None: ...
 
 
 class RecordPublisher(Protocol):
@@ -73,7 +82,7 @@ def fold_batch(
             cause = _decode(record)
             key = record.key or b""
         except Exception as error:  # of whatever kind: it is this record's, and the next one must not wait for it
-            result.dead.append((record.partition, dead_letter(record, error, incarnation, None)))
+            result.dead.append((record.partition, _dead_letter(record, error, incarnation)))
             continue
         changed = result.entries.get(key)
         entry = changed[1] if changed else states(key) or _NEW
@@ -83,7 +92,7 @@ def fold_batch(
         try:
             after, envelopes = handle(entry.state, cause, projects)
         except Exception as error:  # as above: an unknown project, or a mistake in a flow
-            result.dead.append((record.partition, dead_letter(record, error, incarnation, cause)))
+            result.dead.append((record.partition, _dead_letter(record, error, incarnation, cause)))
             continue
         if envelopes:
             result.outputs.extend([(record.partition, envelope) for envelope in envelopes])
@@ -103,6 +112,11 @@ def _decode(record: InboundRecord) -> Envelope:
     if not is_conversation(cause.conversation):
         raise UndecodableRecord("ce_subject is not of the form project/channel/client")
     return cause
+
+
+def _dead_letter(record: InboundRecord, error: Exception, incarnation: str, cause: Envelope | None = None) -> Envelope:
+    at = datetime.fromtimestamp(max(0.0, record.timestamp or 0.0), UTC)
+    return dead_letter(record, error, service=SERVICE, incarnation=incarnation, now=at, cause=cause)
 
 
 class BatchHandler:

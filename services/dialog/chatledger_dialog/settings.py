@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
 from chatledger.settings import CommonSettings
+
+SERVICE = "dialog"
 
 
 class DialogSettings(CommonSettings):
     """What the dialog worker needs. It has no secrets and no database: its state is in its changelog topic."""
 
-    database: Annotated[str, Field(validation_alias=AliasChoices("CHATLEDGER_DATABASE", "DATABASE_URL"))] = ""
-    """Not used here."""
     instance_id: str | None = None
     """A name that this worker keeps over restarts and shares with no other, e.g. dialog-0: the group then waits for
     it instead of giving its partitions away, and a restart after a crash takes 2 s instead of 10."""
