@@ -50,6 +50,7 @@ def send(
         int | None, typer.Option(help="The provider's message id; the same one again is a duplicate.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for the reply, and print it.")] = False,
+    wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for a system that is still starting.")] = 0.0,
 ) -> None:
     """Send one webhook to the system that runs here, signed with the token or secret from the environment.
 
@@ -57,7 +58,9 @@ def send(
 
     Example: chatledger send "Baker Street 221b, London" --client 4711 --project order-form
     """
-    base = (url or f"http://127.0.0.1:{http_port()}").rstrip("/")
+    if wait_s:
+        _wait_until_healthy(url, wait_s)
+    base = _base(url)
     name, settings = _project(project, channel)
     body = orjson.dumps(_webhook(text, client, message_id or time.time_ns() // 1_000))
     event_id, elapsed_ms = _post(f"{base}/webhook/{channel}/{name}", body, _signed(settings, body))
@@ -65,6 +68,23 @@ def send(
     typer.echo(f"200 acknowledged in {elapsed_ms:.1f} ms: event {event_id}, conversation {conversation}")
     if follow:
         typer.echo(asyncio.run(_reply(conversation, event_id)))
+
+
+def _base(url: str | None) -> str:
+    return (url or f"http://127.0.0.1:{http_port()}").rstrip("/")
+
+
+def _wait_until_healthy(url: str | None, wait_s: float) -> None:
+    """Return when the system answers that it is healthy. Raises OutsideUnavailable when it does not in time."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{_base(url)}/health", trust_env=False, timeout=5.0).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass  # it is not there yet, which is what is waited for
+        time.sleep(POLL_PAUSE_S)
+    raise OutsideUnavailable(f"{_base(url)} was not healthy within {wait_s:g} s: does `chatledger up` run?")
 
 
 def _project(name: str | None, channel: str) -> tuple[str, ChannelSettings]:

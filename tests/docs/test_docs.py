@@ -30,6 +30,7 @@ def relative_name(path: Path) -> str:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative_name)
 def test_python_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "projects", tmp_path / "projects")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__example__"}
     for block in fenced_blocks(document.read_text()):

@@ -120,13 +120,13 @@ async def test_a_worker_that_is_still_starting_leaves_at_once(broker, worker):
 async def test_no_project_is_a_configuration_error_that_says_what_to_do(broker, tmp_path):
     process = DialogProcess(broker.bootstrap_servers, tmp_path, projects=tmp_path).start()
     assert await process.ended() == 2
-    assert process.log.startswith("dialog: no project files")
+    assert process.log.startswith("chatledger-dialog: no project files")
 
 
 async def test_a_wrong_setting_is_named(broker, tmp_path):
     process = DialogProcess(broker.bootstrap_servers, tmp_path, session_timeout_s="soon").start()
     assert await process.ended() == 2
-    assert process.log.startswith("dialog: CHATLEDGER_SESSION_TIMEOUT_S: ")
+    assert process.log.startswith("chatledger-dialog: CHATLEDGER_SESSION_TIMEOUT_S: ")
 
 
 async def test_a_topic_with_another_number_of_partitions_is_refused(broker, tmp_path):
