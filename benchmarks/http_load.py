@@ -17,15 +17,13 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import count
-from typing import cast
 
 import uvloop
 
+from benchmarks.running_system import TOKEN
+from benchmarks.webhook_sender import WebhookSender, connect
+
 CLIENTS = 5_000
-HEADERS = (
-    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: Chat2Desk\r\nAccept: */*\r\n"
-    "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-)
 BODY = (
     '{"hook_type":"inbox","type":"from_client","message_id":%d,"client_id":"%05d","dialog_id":5512,"channel_id":12,'
     '"transport":"whatsapp","text":"Baker Street 221b, second floor","request_id":88,"client":{"id":77,'
@@ -33,71 +31,34 @@ BODY = (
 )
 
 
-class Sender(asyncio.Protocol):
-    """One connection with one request in flight."""
-
-    def __init__(self, path: str, ids: Iterator[int], deadline: float) -> None:
-        self._head = HEADERS.format(path=path, length=len(BODY % (10**8, 0))).encode()
-        self._ids, self._deadline = ids, deadline
-        self._received = b""
-        self.latencies_s: list[float] = []
-        self.refused = 0
-        self.done = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are asyncio's in all but name.
-        self._transport = cast(asyncio.Transport, transport)
-        self._send()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head_end = self._received.find(b"\r\n\r\n")
-        if head_end < 0:
-            return
-        head = self._received[:head_end].lower()
-        length_at = head.index(b"content-length: ") + 16
-        length = int(head[length_at:].split(b"\r", 1)[0])
-        if len(self._received) < head_end + 4 + length:
-            return
-        now = time.perf_counter()
-        if head[9:12] == b"200":
-            self.latencies_s.append(now - self._sent_at)
+async def keep_sending(sender: WebhookSender, ids: Iterator[int], deadline: float, latencies_s: list[float]) -> int:
+    """Send one webhook after the other until the deadline; return how many were not answered 200."""
+    refused = 0
+    while (sent_at := time.perf_counter()) < deadline:
+        number = next(ids)
+        status = await sender.post((BODY % (number, number % CLIENTS)).encode())
+        if status == 200:
+            latencies_s.append(time.perf_counter() - sent_at)
         else:
-            self.refused += 1
-        self._received = b""
-        if now < self._deadline:
-            self._send()
-        else:
-            self._transport.close()
-
-    def connection_lost(self, exception: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def _send(self) -> None:
-        number = next(self._ids)
-        self._sent_at = time.perf_counter()
-        self._transport.write(self._head + (BODY % (number, number % CLIENTS)).encode())
+            refused += 1
+    sender.close()
+    return refused
 
 
 async def load(path: str, port: int, connections: int, seconds: float, first_id: int) -> dict[str, float]:
     """Send until the time is over; return the figures."""
-    ids = count(first_id)
+    senders = [await connect(port, path, TOKEN) for _ in range(connections)]
+    ids, latencies_s = count(first_id), list[float]()
     started_at = time.perf_counter()
-    senders = []
-    for _ in range(connections):
-        _, sender = await asyncio.get_running_loop().create_connection(
-            lambda: Sender(path, ids, started_at + seconds), "127.0.0.1", port
-        )
-        senders.append(sender)
-    await asyncio.wait([sender.done for sender in senders])
-    latencies_ms = sorted(latency * 1000 for sender in senders for latency in sender.latencies_s)
+    deadline = started_at + seconds
+    refused = await asyncio.gather(*(keep_sending(sender, ids, deadline, latencies_s) for sender in senders))
+    latencies_ms = sorted(latency * 1000 for latency in latencies_s)
     return {
         "requests": len(latencies_ms),
         "seconds": time.perf_counter() - started_at,
         "p50_ms": statistics.median(latencies_ms) if latencies_ms else 0.0,
         "p95_ms": latencies_ms[int(len(latencies_ms) * 0.95)] if latencies_ms else 0.0,
-        "refused": sum(sender.refused for sender in senders),
+        "refused": sum(refused),
     }
 
 

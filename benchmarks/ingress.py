@@ -15,11 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.ingress_peer import TOPIC as PEER_TOPIC
 from benchmarks.report import report
+from benchmarks.running_system import TOKEN, free_port, write_project
 from chatledger import topics
 from chatledger.adapters.kafka import create_topics
 from tests.support.kafka import RealKafka
@@ -28,9 +29,7 @@ ROUNDS = 3
 SECONDS = 4.0
 CONNECTIONS = 32
 WARM_UP_SECONDS = 1.0
-TOKEN = "benchmark-token"
 PEER_NAME = "bare FastAPI + aiokafka endpoint"
-PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 
 
 def run() -> None:
@@ -38,7 +37,7 @@ def run() -> None:
     with RealKafka() as kafka, tempfile.TemporaryDirectory() as folder:
         asyncio.run(create_topics(kafka.bootstrap_servers, {name: (4, {}) for name in (topics.INBOUND, PEER_TOPIC)}))
         with _ours(kafka, Path(folder)) as our_port, _peer(kafka, Path(folder)) as peer_port:
-            sides = {"ours": (f"/webhook/chat2desk?token={TOKEN}", our_port), "peer": ("/webhook", peer_port)}
+            sides = {"ours": ("/webhook/chat2desk", our_port), "peer": ("/webhook", peer_port)}
             _measure(sides, connections=CONNECTIONS, seconds=WARM_UP_SECONDS, rounds=1)
             loaded = _measure(sides, connections=CONNECTIONS, seconds=SECONDS, rounds=ROUNDS)
             quiet = _measure(sides, connections=1, seconds=SECONDS / 2, rounds=ROUNDS)
@@ -67,11 +66,7 @@ def _measure(
 @contextmanager
 def _ours(kafka: RealKafka, folder: Path) -> Iterator[int]:
     """The ingress with its defaults: a token to check, and a log line per webhook; only the limits are out of reach."""
-    project = (PROJECTS / "order-form.yaml").read_text(encoding="utf-8")
-    for limit in ("webhooks_per_second: 2000", "webhooks_per_minute_and_client: 300"):
-        assert limit in project
-        project = project.replace(limit, f"{limit.partition(':')[0]}: 10000000")
-    (folder / "order-form.yaml").write_text(project, encoding="utf-8")
+    write_project(folder)
     environment = {"CHATLEDGER_PROJECTS": str(folder), "CHAT2DESK_WEBHOOK_TOKEN": TOKEN}
     with _process(["-m", "chatledger_ingress"], kafka, folder / "ours.log", environment) as port:
         yield port
@@ -86,9 +81,7 @@ def _peer(kafka: RealKafka, folder: Path) -> Iterator[int]:
 
 @contextmanager
 def _process(arguments: list[str], kafka: RealKafka, log_file: Path, environment: dict[str, str]) -> Iterator[int]:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     if "uvicorn" in arguments:
         arguments = [*arguments, "--port", str(port)]
     environment = {**os.environ, **environment, "CHATLEDGER_BROKER": kafka.bootstrap_servers, "PORT": str(port)}

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import time
 from collections import defaultdict, deque
 
@@ -148,30 +147,40 @@ async def measure(messages: int, resources: bool) -> None:
         customers = Customers()
         await send_all(senders, customers, replies, WARM_UP_MESSAGES)
         ages_ms = await send_steadily(senders, customers, replies)
-        before = usage(system.process)
+        before = usage()
         rate = await send_all(senders, customers, replies, messages)
-        after = usage(system.process)
+        after = usage()
         for sender in senders:
             sender.close()
         report("line_rate", "messages/s", rate, None, None)
         report("line_latency", "ms p95 at 100 messages/s", ages_ms[int(len(ages_ms) * 0.95)], None, None)
         if resources:
             for name, (seconds, mib) in after.items():
-                cost_ms = (seconds - before[name][0]) * 1000 / messages
+                cost_ms = (seconds - before.get(name, (0.0, 0))[0]) * 1000 / messages
                 print(
                     json.dumps({"process": name, "cpu_ms_per_message": round(cost_ms, 3), "rss_mib": mib}), flush=True
                 )
     await provider.stop()
 
 
-def usage(supervisor: subprocess.Popen[bytes]) -> dict[str, tuple[float, int]]:
-    """Of the supervisor and each of its services: seconds of processor time so far, and resident memory in MiB."""
-    found = {}
-    for process in [psutil.Process(supervisor.pid), *psutil.Process(supervisor.pid).children(recursive=True)]:
+def usage() -> dict[str, tuple[float, int]]:
+    """Of each process that takes part: seconds of processor time so far, and resident memory in MiB.
+
+    Processes of one name count together; memory that Postgres's processes share is then counted more than once.
+    """
+    found: dict[str, tuple[float, int]] = {}
+    ours = psutil.Process()
+    for process in [ours, *ours.children(recursive=True), *_postgres()]:
         modules = [word for word in process.cmdline() if word.startswith("chatledger_")]
-        times = process.cpu_times()
-        found[modules[-1] if modules else process.name()] = (times.user + times.system, process.memory_info().rss >> 20)
+        name = "load and stand-in" if process == ours else modules[-1] if modules else process.name()
+        times, (seconds, mib) = process.cpu_times(), found.get(name, (0.0, 0))
+        found[name] = (seconds + times.user + times.system, mib + (process.memory_info().rss >> 20))
     return found
+
+
+def _postgres() -> list[psutil.Process]:
+    """The server daemonises, so it is nobody's child."""
+    return [process for process in psutil.process_iter() if process.name() == "postgres" and process.ppid() != 0]
 
 
 def run() -> None:
