@@ -12,6 +12,7 @@
     ├── ConfigurationError         a project file, a setting or the machine's set-up; the operator can mend it
     ├── OutsideUnavailable         a broker, a database or a provider is away; trying later helps
     │   └── BrokerUnavailable      503  carries retry_after_s
+    │       └── ProducerBroken     our own producer: only a new one can publish again
     ├── UndecodableRecord          a record on a topic that is not one of our events
     ├── LostOwnership              the partition went to another worker: stop without acknowledging
     └── InvariantViolated          our own mistake: a rule that must always hold does not
@@ -111,6 +112,10 @@ class BrokerUnavailable(OutsideUnavailable):
     def __init__(self, message: str | None = None, *, retry_after_s: int = 5) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class ProducerBroken(BrokerUnavailable):
+    """This producer will never publish again; a new one may."""
 
 
 class UndecodableRecord(ChatledgerError):

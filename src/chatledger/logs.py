@@ -18,6 +18,8 @@ from chatledger.events.codec import type_and_version
 from chatledger.events.envelope import Envelope
 
 MASK = "***"
+SHORT_CLIENT_LENGTH = 6
+"""Two characters of so short an id would tell too much of it."""
 
 
 def configure_logs(service: str, level: str) -> None:
@@ -58,5 +60,5 @@ def about(envelope: Envelope) -> dict[str, Any]:
 
 
 def mask_client(client: str) -> str:
-    """A client's id, recognisable among a few but not usable: its last two characters."""
-    return f"{MASK}{client[-2:]}"
+    """A client's id, recognisable among a few but not usable: its last two characters, and none of a short one."""
+    return f"{MASK}{client[-2:]}" if len(client) > SHORT_CLIENT_LENGTH else MASK

@@ -11,7 +11,8 @@ from pathlib import Path
 from chatledger import topics
 from chatledger.adapters.embedded_broker import EmbeddedBroker
 from chatledger.adapters.embedded_postgres import EmbeddedPostgres
-from chatledger.adapters.kafka import cluster_id, create_topics
+from chatledger.adapters.kafka import cluster_id
+from chatledger.adapters.kafka_topics import create_topics
 from chatledger.adapters.postgres import migrate
 from chatledger_billing.app import set_up_database as set_up_billing
 

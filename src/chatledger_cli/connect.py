@@ -13,7 +13,7 @@ import psutil
 import psycopg
 
 from chatledger.adapters.embedded_postgres import EmbeddedPostgres
-from chatledger.adapters.postgres import Pool, open_pool
+from chatledger.adapters.postgres import Pool, open_pool, unreadable_url
 from chatledger.errors import ConfigurationError, OutsideUnavailable
 from chatledger_cli.running import UpState, read_state
 from chatledger_cli.up_settings import UpSettings, read_settings
@@ -60,7 +60,10 @@ async def database_url(settings: UpSettings) -> AsyncIterator[str]:
             stack.push_async_callback(asyncio.to_thread, server.stop)
             url = server.url
         await _require_ledger(url)
-        yield url
+        try:
+            yield url
+        except psycopg.OperationalError as wrong:
+            raise OutsideUnavailable(f"the ledger's database went away: {wrong}") from wrong
 
 
 @contextlib.asynccontextmanager
@@ -85,9 +88,15 @@ async def _require_ledger(url: str) -> None:
     try:
         async with await psycopg.AsyncConnection.connect(url, connect_timeout=10) as connection:
             row = await (await connection.execute(IS_THERE)).fetchone()
+            if row is None or not row[0]:
+                raise ConfigurationError(
+                    "this database has no ledger: name the right one with CHATLEDGER_DATABASE,"
+                    " or start `chatledger up` on it"
+                )
+            await connection.execute(f"SET ROLE {ROLE}".encode())
     except psycopg.OperationalError as wrong:
         raise OutsideUnavailable(f"the ledger's database does not answer: {wrong}") from wrong
-    if row is None or not row[0]:
-        raise ConfigurationError(
-            "this database has no ledger: name the right one with CHATLEDGER_DATABASE, or start `chatledger up` on it"
-        )
+    except psycopg.errors.InsufficientPrivilege as wrong:
+        raise ConfigurationError(f"the database's user may not read the ledger: GRANT {ROLE} to it") from wrong
+    except psycopg.ProgrammingError as wrong:
+        raise unreadable_url(wrong) from wrong

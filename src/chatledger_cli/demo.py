@@ -23,7 +23,7 @@ from chatledger.errors import ChatledgerError, ConfigurationError
 from chatledger.project_files import default_project, load_projects
 from chatledger.projects import Project
 from chatledger_cli.demo_customers import NUMBERS_PER_RUN, Customer, customers
-from chatledger_cli.demo_report import LedgerCounts, count_in_ledger, last_position, print_report
+from chatledger_cli.demo_report import LedgerCounts, Summary, count_in_ledger, last_position, print_report
 from chatledger_cli.demo_run import Conversations, Replies
 from chatledger_cli.provider_stand_in import ProviderStandIn
 from chatledger_cli.system import System, running
@@ -32,6 +32,8 @@ from chatledger_ledger.verification import BrokerAddress, verify
 
 CHANNEL = "chat2desk"
 FLOW = "order_form"
+EXAMPLE_PROJECTS = Path(__file__).parent / "example_projects"
+"""What the demo runs where there is no ./projects: a copy of the repository's example, for who installed a package."""
 LOG_FILE = "demo.log"
 SETTLE_TIMEOUT_S = 30.0
 PROBLEMS_SHOWN = 5
@@ -39,21 +41,6 @@ PROBLEMS_SHOWN = 5
 
 class DemoFailed(ChatledgerError):
     """The demo did not end as it should."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """The figures of one run; the keys of `--json`."""
-
-    webhooks: int
-    acknowledged: int
-    duplicates: int
-    events: int
-    orders: int
-    invoices: int
-    replies: int
-    violations: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +71,8 @@ def demo(
     Example: chatledger demo --clients 50
     """
     settings = read_settings(UpSettings)
+    if "projects" not in settings.model_fields_set and not settings.projects.exists():
+        settings = settings.model_copy(update={"projects": EXAMPLE_PROJECTS})
     project = _project(settings.projects)
     embedded = settings.model_copy(
         update={"broker": None, "database": None, "old_database_host": None, "port": port, "host": "127.0.0.1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
@@ -14,9 +14,6 @@ from rich.table import Table
 
 from chatledger.errors import OutsideUnavailable
 from chatledger.events.money import Money, format_money
-
-if TYPE_CHECKING:
-    from chatledger_cli.demo import Summary
 
 LAST_ORDERS = 5
 
@@ -38,6 +35,21 @@ SELECT data->>'order_number' AS number, metadata->>'conversation' AS conversatio
        data->>'currency' AS currency, data->'lines'->0 AS line
 FROM ledger.events WHERE type = 'order.placed' ORDER BY position DESC LIMIT %s
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The figures of one run; the keys of `--json`."""
+
+    webhooks: int
+    acknowledged: int
+    duplicates: int
+    events: int
+    orders: int
+    invoices: int
+    replies: int
+    violations: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,9 @@ def _summary(plan: Plan, events: int, seconds: float, hash: str) -> None:
         _write(orjson.dumps({"events": events, "seconds": round(seconds, 3), "state_hash": hash}) + b"\n")
         return
     rate = f"{events / seconds:,.0f} a second" if seconds > 0 else "at once"
-    Console(stderr=True).print(f"{events:,} events in {seconds:.1f} s ({rate}), state hash {hash}", highlight=False)
+    Console(stderr=True).print(
+        f"{events:,} events in {seconds:.1f} s ({rate}), state hash {hash}", highlight=False, soft_wrap=True
+    )
 
 
 @contextlib.asynccontextmanager

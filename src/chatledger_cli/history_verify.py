@@ -14,6 +14,23 @@ from chatledger_cli.up_settings import UpSettings, read_settings
 from chatledger_ledger.findings import Report
 from chatledger_ledger.verification import verify
 
+WHAT_TO_DO = {
+    "I1": "see that the recorder runs and its lag falls (GET /health), then `chatledger verify --settle 30`; an id that"
+    " stays missing was lost by the broker: have the provider send that message again",
+    "I2": "the cause may still be on its way: `chatledger verify --settle 30`; else find out who published these events"
+    " (their `source`)",
+    "I4": "one conversation had two writers, or events were lost: keep the ledger as it is, see what is missing with"
+    " `chatledger replay | grep STREAM`, and report it",
+    "I5": "stop the dialog workers, run `chatledger rebuild dialog`, and start them again; if two processes disagree,"
+    " the fold is at fault: report it",
+    "I6": "billing may be behind: `chatledger verify --settle 30`; else see `chatledger dead list`, and correct the"
+    " invoice with a new document, never in the ledger",
+    "I7": "notify may be behind, or its token missing: `chatledger verify --settle 30`, then `chatledger dead list`",
+    "I8": "the recorder is behind: `chatledger verify --settle 30`; a position above the end means that the broker was"
+    " set up anew: set CHATLEDGER_INCARNATION to a new name",
+}
+"""What an operator does about a violation of each invariant."""
+
 
 async def run(ids: Sequence[str] | None, *, settle_s: float, as_json: bool) -> bool:
     """Check, show what was found, and return whether it is clean. Raises ConfigurationError, OutsideUnavailable."""
@@ -51,10 +68,15 @@ def _show(report: Report) -> None:
     console.print(table)
     for finding in report.findings:
         for example in finding.examples:
-            console.print(f"{finding.name}: {example}", highlight=False, markup=False, style="red")
+            console.print(f"{finding.name}: {example}", highlight=False, markup=False, soft_wrap=True, style="red")
+        if finding.violations:
+            console.print(f"{finding.name}: {WHAT_TO_DO[finding.name]}", highlight=False, markup=False, soft_wrap=True)
     for letters in report.dead_letters:
-        console.print(
-            f"dead letters: {letters.count} of {letters.service}: {letters.reason}", highlight=False, markup=False
-        )
+        said = f"dead letters: {letters.count} of {letters.service}: {letters.reason}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+    if report.dead_letters:
+        console.print("`chatledger dead list` shows them; `chatledger dead put-back ID` retries one", soft_wrap=True)
     verdict = f"{report.violations:,} violations" if report.violations else "no violation"
-    console.print(f"{report.events:,} events, {verdict}, state hash {report.state_hash}", highlight=False)
+    console.print(
+        f"{report.events:,} events, {verdict}, state hash {report.state_hash}", highlight=False, soft_wrap=True
+    )

@@ -32,6 +32,7 @@ COMMANDS = {
     "replay": "chatledger_cli.history",
     "verify": "chatledger_cli.history",
     "rebuild": "chatledger_cli.history",
+    "dead": "chatledger_cli.dead",
     "projects": "chatledger_cli.projects",
     "topics": "chatledger_cli.topic_list",
 }

@@ -63,7 +63,9 @@ def send(
     base = _base(url)
     name, settings = _project(project, channel)
     body = orjson.dumps(_webhook(text, client, message_id or time.time_ns() // 1_000))
-    event_id, elapsed_ms = _post(f"{base}/webhook/{channel}/{name}", body, _signed(settings, body))
+    event_id, elapsed_ms = _post(
+        f"{base}/webhook/{channel}/{name}", body, _signed(settings, body), token_env=settings.webhook_token_env
+    )
     conversation = f"{name}/{channel}/{client}"
     typer.echo(f"200 acknowledged in {elapsed_ms:.1f} ms: event {event_id}, conversation {conversation}")
     if follow:
@@ -123,7 +125,7 @@ def _signed(settings: ChannelSettings, body: bytes) -> dict[str, str]:
     return headers
 
 
-def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[str, float]:
+def _post(url: str, body: bytes, headers: dict[str, str], *, token_env: str) -> tuple[str, float]:
     """The event's id, and how long the answer took in ms. Raises Refused, OutsideUnavailable."""
     try:
         with httpx.Client(trust_env=False, timeout=10.0) as client:
@@ -140,7 +142,8 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> tuple[str, float]:
         said = answer.json().get("detail") or answer.text
     except ValueError:
         said = answer.text
-    raise Refused(f"{answer.status_code} {said}")
+    hint = f"; set {token_env} to what `chatledger up` was started with" if answer.status_code == 401 else ""
+    raise Refused(f"{answer.status_code} {said}{hint}")
 
 
 async def _reply(conversation: str, event_id: str) -> str:

@@ -1,7 +1,8 @@
 """Starts child processes, starts again what dies, and stops them one after the other.
 
 A child that ends with code 2 has a wrong configuration: starting it again would not help, so everything is given up.
-So it is when one dies more often than `DEATHS_PER_MINUTE_MAX`. Children run in sessions of their own: Ctrl-C in a
+So it is when one dies more often than `DEATHS_PER_MINUTE_MAX`; a child that ends with code 75, because a broker or a
+database is away, is started again for as long as that takes. Children run in sessions of their own: Ctrl-C in a
 terminal reaches the supervisor only, which then stops them in order.
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 from chatledger.errors import ChatledgerError, ConfigurationError
 
-EXIT_CONFIGURATION = 2
+EXIT_CONFIGURATION, EXIT_AWAY = 2, 75
 DEATHS_PER_MINUTE_MAX = 10
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 5.0
@@ -144,6 +145,8 @@ class Supervisor:
 
     def _give_up(self, child: _Child, code: int) -> bool:
         assert self._given_up is not None
+        if code == EXIT_AWAY:
+            return False
         now = time.monotonic()
         child.deaths.append(now)
         name, said = child.plan.name, "\n".join(list(child.last_lines)[-3:])

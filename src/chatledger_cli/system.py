@@ -21,6 +21,7 @@ import httpx
 
 from chatledger.errors import ChatledgerError, OutsideUnavailable
 from chatledger.project_files import load_projects
+from chatledger.projects import Project
 from chatledger_cli.backends import Backends, make_topics, migrate_all, open_backends
 from chatledger_cli.lags import Lags
 from chatledger_cli.rebuilding import rebuild_where_needed
@@ -29,6 +30,7 @@ from chatledger_cli.supervisor import ChildPlan, Log, Say, Supervisor
 from chatledger_cli.up_settings import UpSettings
 from chatledger_ingress.secrets import open_doors, read_secrets
 from chatledger_ingress.server import listen
+from chatledger_notify.settings import accounts_of
 
 HEALTHY_TIMEOUT_S = 60.0
 """From the first child's start to a healthy system: a few seconds, more on a busy machine."""
@@ -73,10 +75,13 @@ async def running(
     for door in open_doors(projects, read_secrets(projects, environment), host=settings.host):
         token = projects[door.project].channels[door.channel].webhook_token_env
         say(f"warning: anybody on this machine can post to {door.project} by {door.channel}: set {token}")
+    for token in missing_tokens(projects, environment):
+        say(f"warning: no reply reaches a client until {token} is set: they wait; --stand-in answers for the provider")
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(only_one(settings.data_dir))
         listener = stack.enter_context(listen(settings.host, settings.port))
         port: int = listener.getsockname()[1]
+        say(f"starting: {_backends_to_be(settings)}; this takes a few seconds")
         backends = await stack.enter_async_context(
             open_backends(settings.broker or None, settings.database_url or None, settings.data_dir.resolve())
         )
@@ -100,6 +105,20 @@ async def running(
             remove_state(settings.data_dir)
             listener.close()  # from now on nobody new gets through, while the web process drains
             await _drain(system, say)
+
+
+def missing_tokens(projects: Mapping[str, Project], environment: Mapping[str, str]) -> list[str]:
+    """The variables of the tokens without which replies wait, as notify judges it."""
+    accounts = accounts_of(projects, environment)
+    missing = [projects[name].channels[channel].api_token_env for (name, channel), it in accounts.items() if it is None]
+    return list(dict.fromkeys(missing))
+
+
+def _backends_to_be(settings: UpSettings) -> str:
+    """Where broker and database will be; of the embedded broker also what it cannot promise."""
+    broker = f"broker {settings.broker}" if settings.broker else "the embedded broker (in memory: for trying out)"
+    database = "Postgres by URL" if settings.database_url else f"embedded Postgres in {settings.data_dir}/postgres"
+    return f"{broker}, {database}"
 
 
 async def _prepare(backends: Backends, say: Say) -> None:

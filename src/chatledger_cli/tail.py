@@ -80,15 +80,14 @@ async def _tail(names: tuple[str, ...], since: Since, count: int | None, wanted:
 
 async def events(broker: str, names: tuple[str, ...], since: Since) -> AsyncIterator[Shown]:
     """Yield the events on topics, without end. Raises BrokerUnavailable. What is no event of ours is passed over."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker, auto_offset_reset="earliest")
+    # The embedded broker gives one batch of a partition at a time, and each would wait for the others to have news.
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker, auto_offset_reset="earliest", fetch_max_wait_ms=20)
     try:
         await consumer.start()
         consumer.assign([TopicPartition(name, number) for name in names for number in range(topics.PARTITIONS)])
         if since is Since.NOW:
             await consumer.seek_to_end()
-        else:
-            await consumer.seek_to_beginning()
-        async for record in consumer:
+        async for record in _records(consumer, from_start=since is Since.START):
             try:
                 yield Shown(topic=record.topic, envelope=from_wire(record.headers, record.value))
             except UndecodableRecord as wrong:
@@ -98,6 +97,26 @@ async def events(broker: str, names: tuple[str, ...], since: Since) -> AsyncIter
         raise BrokerUnavailable(f"no broker answers at {broker}: {wrong}") from wrong
     finally:
         await consumer.stop()
+
+
+async def _records(consumer: AIOKafkaConsumer, *, from_start: bool) -> AsyncIterator[Any]:
+    """The records as they come; those that were there before, in the order in which they were published."""
+    if from_start:
+        assigned = consumer.assignment()
+        ends = await consumer.end_offsets(assigned)
+        oldest = await consumer.beginning_offsets(assigned)
+        await consumer.seek_to_beginning()
+        left = [partition for partition in assigned if oldest[partition] < ends[partition]]
+        # Each partition is in order by itself, so the next of all is among the first of each.
+        heads = {partition: await consumer.getone(partition) for partition in left}
+        while heads:
+            partition = min(heads, key=lambda each: (heads[each].timestamp, each.topic, each.partition))
+            record = heads.pop(partition)
+            yield record
+            if record.offset + 1 < ends[partition]:
+                heads[partition] = await consumer.getone(partition)
+    async for record in consumer:
+        yield record
 
 
 def _line(event: Shown) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
+from itertools import groupby
 
 import httpx
 import pytest
@@ -14,7 +16,7 @@ from chatledger import topics
 from chatledger.adapters.embedded_postgres import EmbeddedPostgres
 from chatledger_ledger.findings import Report
 from chatledger_ledger.verification import BrokerAddress, verify
-from tests.e2e.dialogue import check_what_came_of_it, order, order_and_invoice
+from tests.e2e.dialogue import ORDER_NUMBER, TEXTS, check_what_came_of_it, order, order_and_invoice
 from tests.e2e.load import Load
 from tests.e2e.up_process import UpProcess, until
 from tests.support.kafka import RealKafka, require_java_and_maven
@@ -129,6 +131,31 @@ def test_killed_services_lose_and_double_nothing(system: UpProcess, provider: Sc
     assert orders["events"] > load.expected * 3
     assert '"event":"dialog-0 was ended by SIGKILL' in system.log
     assert '"event":"ledger was ended by SIGKILL' in system.log
+
+
+def test_killed_notify_and_billing_keep_each_clients_order(system: UpProcess, provider: ScriptedProvider) -> None:
+    clients = [str(30_000 + number) for number in range(240)]
+    kills = ((200, "notify"), (420, "billing"), (640, "notify"), (860, "billing"))
+    with Load(url=system.url, first_client=30_000, clients=len(clients), webhooks_per_second=150) as load:
+        for acknowledged, service in kills:
+            until(partial(_has_come_to, load, acknowledged), timeout_s=LOAD_TIMEOUT_S, what="the load goes on")
+            system.child(f"chatledger_{service}").kill()
+        assert load.done.wait(LOAD_TIMEOUT_S)
+    # It waits until all is settled, and counts the invoices' numbers among the rest.
+    verified(system, load.acknowledged)
+    came: dict[str, list[tuple[str, str]]] = {client: [] for client in clients}
+    for message in provider.received:
+        if message.client_id in came:
+            came[message.client_id].append((message.idempotency_key, ORDER_NUMBER.sub("", message.text)))
+    # A message may come again with its key, but before the next one; each client gets the same replies.
+    replies = {tuple(text for (_, text), _ in groupby(each)) for each in came.values()}
+    assert len(replies) == 1, replies
+    assert len(replies.pop()) == len(TEXTS)
+    assert all(len(list(groupby(each))) == len(set(each)) for each in came.values())
+
+
+def _has_come_to(load: Load, acknowledged: int) -> bool:
+    return len(load.acknowledged) > acknowledged
 
 
 def test_a_stop_under_load_loses_nothing(system: UpProcess, provider: ScriptedProvider) -> None:

@@ -87,10 +87,13 @@ class RememberedPublisher:
 
     published: list[tuple[str, Envelope]] = field(default_factory=list)
     broken: bool = False
+    broken_with: type[BrokerUnavailable] = BrokerUnavailable
+    refused: int = 0
 
     async def publish(self, topic: str, envelopes: Sequence[Envelope]) -> None:
         if self.broken:
-            raise BrokerUnavailable
+            self.refused += 1
+            raise self.broken_with
         self.published += [(topic, envelope) for envelope in envelopes]
 
     def on(self, topic: str) -> list[Envelope]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from chatledger import topics
-from chatledger.errors import BrokerUnavailable
+from chatledger.errors import BrokerUnavailable, ProducerBroken
 from chatledger_billing.api import router
 from chatledger_billing.app import set_up_database
 from chatledger_billing.invoices import invoice_id_of
@@ -113,6 +114,26 @@ async def test_what_was_not_acknowledged_is_not_in_the_read_model(postgres_url: 
             assert await writer.position() == 0
 
 
+async def test_the_relay_waits_for_a_broker_that_is_away_and_ends_with_a_broken_producer(postgres_url: str) -> None:
+    await set_up_database(postgres_url)
+    publisher = RememberedPublisher(broken=True)
+    with billing_on(postgres_store(postgres_url), publisher) as billing:
+        await billing.biller.handle(order_records([1]))
+        running = asyncio.create_task(billing.relay.run(postgres_url))
+        async with asyncio.timeout(20):
+            while not publisher.refused:  # noqa: ASYNC110  # the publisher tells nobody
+                await asyncio.sleep(0.01)
+            publisher.broken = False
+            while not publisher.on(topics.BILLING):  # noqa: ASYNC110  # see above
+                await asyncio.sleep(0.01)
+            publisher.broken_with = ProducerBroken
+            publisher.broken = True
+            await billing.biller.handle(order_records([2]))
+            with pytest.raises(ProducerBroken):
+                await running
+    assert len(publisher.on(topics.BILLING)) == 3
+
+
 async def test_one_relay_at_a_time(postgres_url: str) -> None:
     await set_up_database(postgres_url)
     async with writer_on(postgres_url) as first:
@@ -174,6 +195,8 @@ async def test_orders_are_paged_newest_first(postgres_url: str) -> None:
         ("/orders/none", 404),
         ("/invoices/INV-2026-000009", 404),
         ("/orders/a%00b", 404),
+        ("/orders/one?project=a%00b", 404),
+        ("/invoices/one?project=a%00b", 404),
         ("/orders?limit=0", 422),
         ("/orders?status=lost", 422),
         ("/orders?cursor=!!", 422),
@@ -184,7 +207,10 @@ async def test_what_cannot_be_answered_is_a_problem(postgres_url: str, path: str
     async with api_on(postgres_url) as client:
         answer = await client.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
-    assert set(answer.json()) == {"type", "title", "status", "detail", "instance"}
+    problem = answer.json()
+    assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "instance"}
+    assert ("errors" in problem) is (status == 422)
+    assert problem["type"].startswith("urn:chatledger:problem:")
 
 
 async def test_a_number_in_two_projects_asks_which(postgres_url: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from chatledger import topics
 from chatledger.adapters.kafka import create_topics
+from chatledger.process import EXIT_AWAY
 from tests.support.dialog import (
     DialogProcess,
     differences,
@@ -123,7 +124,7 @@ async def test_a_second_worker_takes_over_what_a_stopped_one_holds_and_the_stopp
         heir.start()
         dialog = await read_until(address, topics.DIALOG, len(expected.outputs), distinct=True, deadline_s=60)
         zombie.process.send_signal(signal.SIGCONT)
-        assert await zombie.ended() == 1
+        assert await zombie.ended() == EXIT_AWAY
         assert await heir.drain() == 0
         dialog = await read_all(address, topics.DIALOG)
         assert differences(expected, dialog, await read_all(address, topics.CHANGELOG)) == []

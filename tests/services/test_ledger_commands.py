@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ import orjson
 import psycopg
 import pytest
 import typer
+from psycopg import sql
 from typer.testing import CliRunner
 
 from chatledger import topics
 from chatledger.conversation import Status, encode_state
-from chatledger.errors import ChatledgerError, ConfigurationError
+from chatledger.errors import BrokerUnavailable, ChatledgerError, ConfigurationError
+from chatledger.events.letters import RecordDeadLettered
 from chatledger.replay import fold, read_event_line, state_hash
-from chatledger_cli import connect, history
+from chatledger_cli import connect, dead, history, history_verify
 from chatledger_cli.moments import read_moment
+from chatledger_ledger.letters import original_record
 from tests.support.ledger import Placed, as_records, conversation_of, open_ledger
 from tests.support.ledger import history as history_of
 
@@ -34,6 +38,7 @@ STATES = fold(envelope for _, envelope in PLACED)
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     app = typer.Typer(pretty_exceptions_enable=False)
     history.register(app)
+    dead.register(app)
     for name in [name for name in os.environ if name.startswith("CHATLEDGER_") or name == "DATABASE_URL"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CHATLEDGER_DATA_DIR", str(tmp_path))
@@ -107,7 +112,7 @@ def test_replay_prints_history_as_lines(run, recorded_twice):
     replayed = run("replay")
     events = [read_event_line(line) for line in replayed.stdout.encode().splitlines()]
     assert [event.envelope for event in events] == [envelope for _, envelope in PLACED]
-    assert state_hash(STATES) in replayed.stderr.replace("\n", "")
+    assert replayed.stderr.endswith(f"state hash {state_hash(STATES)}\n")
 
 
 def test_replay_as_json_ends_with_the_hash(run, recorded_twice):
@@ -140,7 +145,10 @@ def test_verify_says_so_and_ends_with_one_on_a_violation(run, recorded_twice, tm
     report = orjson.loads(broken.stdout)
     assert report["violations"] == 1
     assert [each["name"] for each in report["invariants"]] == ["I1", "I2", "I4", "I5", "I6", "I7", "I8"]
-    assert "0c0ffee0" in run("verify", "--acknowledged", str(acknowledged)).stdout
+    in_words = run("verify", "--acknowledged", str(acknowledged)).stdout
+    assert "0c0ffee0" in in_words
+    assert "I1: see that the recorder runs" in in_words
+    assert set(history_verify.WHAT_TO_DO) == {each["name"] for each in report["invariants"]}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +164,43 @@ def test_a_database_without_a_ledger_is_told_apart(run, postgres_url, monkeypatc
     monkeypatch.setenv("CHATLEDGER_DATABASE", postgres_url)
     assert "no ledger" in str(run("verify").exception)
     assert "no ledger" in str(run("replay").exception)
+
+
+@pytest.mark.parametrize("words", [("state", "a/b/c"), ("replay",), ("verify",)], ids=lambda words: words[0])
+def test_a_url_that_is_none_and_a_user_who_may_not_read_are_said(run, recorded_twice, postgres_url, monkeypatch, words):
+    monkeypatch.setenv("CHATLEDGER_DATABASE", "mysql://somewhere/else")
+    assert "is no Postgres URL" in str(run(*words).exception)
+    name = f"stranger_{postgres_url.rpartition('_')[2]}"
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(sql.Identifier(name)))
+        admin.execute(sql.SQL("GRANT USAGE ON SCHEMA ledger TO {}").format(sql.Identifier(name)))
+    strangers = psycopg.conninfo.make_conninfo(postgres_url, user=name, password="x")
+    monkeypatch.setenv("CHATLEDGER_DATABASE", strangers)
+    assert "GRANT chatledger_reader" in str(run(*words).exception)
+
+
+def test_dead_letters_are_listed_whole_and_can_be_put_back(run, postgres_url, monkeypatch):
+    (good,) = as_records(PLACED[:1])
+    bad = replace(good, headers=(("ce_id", b"none"),), value=b"not JSON")
+
+    async def record() -> None:
+        async with open_ledger(postgres_url) as ledger:
+            await ledger.append([bad])
+
+    asyncio.run(record())
+    monkeypatch.setenv("CHATLEDGER_DATABASE", postgres_url)
+    (line,) = run("dead", "list").stdout.splitlines()
+    assert line.endswith(f"ledger chat.inbound/0/0 {conversation_of('77')}: header ce_stream is missing")
+    listed = orjson.loads(run("dead", "list", "--json").stdout)
+    assert line.startswith(listed["id"])
+    letter = RecordDeadLettered(**listed["letter"])
+    assert original_record(letter) == (bad.key, bad.value, bad.headers)
+    with pytest.raises(ConfigurationError, match="too large for a letter"):
+        original_record(replace(letter, value_base64="", reason="odd (its value of 9 bytes is left out here)"))
+    monkeypatch.setenv("CHATLEDGER_BROKER", "127.0.0.1:1")
+    for stranger in ("zzz", PLACED[0][1].id):
+        assert "no dead letter" in str(run("dead", "put-back", stranger).exception)
+    assert isinstance(run("dead", "put-back", listed["id"]).exception, BrokerUnavailable)
 
 
 def test_a_rebuild_needs_a_broker(run, recorded_twice):

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from chatledger import topics
+from chatledger.dead_letters import dead_letter
 from chatledger.dialog_table import OFFSET_NONE, encode_entry
 from chatledger.events import Envelope, dialog
 from chatledger.events.ids import derive_id
@@ -197,7 +198,6 @@ async def test_a_reply_that_still_waits_is_no_violation(report_of, postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA notify")
         connection.execute("CREATE TABLE notify.deliveries (id text, published_at timestamptz)")
-        connection.execute("GRANT USAGE ON SCHEMA notify TO public; GRANT SELECT ON notify.deliveries TO public")
         for delivery in waiting:
             connection.execute("INSERT INTO notify.deliveries (id) VALUES (%s)", (delivery,))
     found = of(await report_of(placed), "I7")
@@ -214,6 +214,15 @@ async def test_dead_letters_are_shown_and_are_no_violation(report_of, postgres_u
     assert report.violations == 0
     (letters,) = report.dead_letters
     assert (letters.service, letters.reason, letters.count) == ("ledger", "header ce_id is missing", 1)
+
+
+@pytest.mark.postgres
+async def test_a_dead_letter_that_was_put_back_and_sent_is_no_violation(report_of):
+    placed = history("79", ["hi"])
+    requested = next(each for _, each in placed if isinstance(each.data, dialog.ReplyRequested))
+    (record,) = as_records([(topics.DIALOG, requested)])
+    letter = dead_letter(record, "no such client", service="notify", incarnation="tests", now=requested.time)
+    assert of(await report_of([*placed, (topics.DEAD, letter)]), "I7").violations == 0
 
 
 @pytest.mark.postgres

@@ -18,6 +18,7 @@ from chatledger import metrics, topics
 from chatledger.adapters.clock import SystemClock
 from chatledger.adapters.ledger_records import recorded
 from chatledger.adapters.postgres import migrate, open_pool
+from chatledger.errors import ConfigurationError
 from chatledger.events import Envelope
 from chatledger.events.codec import encode_data, ledger_metadata
 from chatledger.events.ids import derive_id
@@ -199,6 +200,26 @@ async def test_a_user_without_superpowers_can_migrate_and_record(postgres_server
     url = psycopg.conninfo.make_conninfo(postgres_url, user=name, password="x")
     async with open_ledger(url) as ledger:
         assert (await ledger.append(as_records(history("77")))).duplicates == 0
+
+
+@pytest.mark.parametrize("is_owner", [False, True])
+async def test_a_user_who_may_not_set_up_the_ledger_is_told_what_is_missing(postgres_server, postgres_url, is_owner):
+    async with recorder_pool(postgres_url):
+        pass  # so that the roles are there, and another user's
+    with fresh_database(postgres_server) as url, psycopg.connect(postgres_server.url, autocommit=True) as admin:
+        name = f"bare_{url.rpartition('_')[2]}"
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(sql.Identifier(name)))
+        if is_owner:
+            database = sql.Identifier(url.rpartition("/")[2])
+            admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(name)))
+        bare = psycopg.conninfo.make_conninfo(url, user=name, password="x")
+        with pytest.raises(ConfigurationError, match="may not set up the schema ledger"):
+            await migrate(bare, schema="ledger", package="chatledger_ledger")
+
+
+async def test_a_url_that_is_none_is_a_wrong_setting():
+    with pytest.raises(ConfigurationError, match="CHATLEDGER_DATABASE is no Postgres URL"):
+        await migrate("mysql://somewhere/else", schema="ledger", package="chatledger_ledger")
 
 
 @given(originals=st.lists(envelopes(), min_size=1, max_size=8))

@@ -87,6 +87,15 @@ def test_a_wrong_setting_is_named_in_one_line_with_status_2(tmp_path):
     assert ended.stderr.count("\n") == 1
 
 
+def test_a_database_that_is_away_is_told_apart_from_a_failure():
+    environment = {**os.environ, "CHATLEDGER_PROJECTS": str(PROJECTS)}
+    environment |= {"CHATLEDGER_BROKER": "127.0.0.1:9", "CHATLEDGER_DATABASE": "postgresql://127.0.0.1:9/none"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "chatledger_notify"], env=environment, capture_output=True, timeout=60, check=False
+    )
+    assert ended.returncode == 75
+
+
 @pytest.mark.kafka
 @pytest.mark.slow
 async def test_two_workers_share_the_clients_and_one_leaves(real_kafka, postgres_url):

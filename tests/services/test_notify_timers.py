@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from aiokafka.errors import OutOfOrderSequenceNumber
 
 from chatledger.adapters.clock import ManualClock
 from chatledger.adapters.embedded_broker import EmbeddedBroker
+from chatledger.adapters.kafka import KafkaPublisher
+from chatledger.errors import ProducerBroken
 from chatledger.events.dialog import TimerRequested
 from chatledger.events.envelope import Envelope
 from chatledger.events.ids import derive_id
 from chatledger.events.inbound import TimerFired
 from chatledger.topics import DIALOG, INBOUND
+from chatledger_notify.timers import DueTimer, TimerService
 from tests.support.notify import dialog_event, eventually, publishing, query, reading, reply, worker
 
 pytestmark = pytest.mark.postgres
@@ -94,3 +99,35 @@ async def test_timers_do_not_wait_for_a_provider_that_is_away(broker, postgres_u
         await publisher.publish(DIALOG, [reply("77", 1), timer("77", 2, NOW - timedelta(seconds=1))])
         await eventually(lambda: inbound.envelopes, "a timer in the past fires at once")
     assert inbound.envelopes[0].time == NOW
+
+
+DUE = DueTimer(
+    conversation="order-form/chat2desk/77",
+    kind="expiry",
+    due=NOW,
+    timer_id="timer",
+    correlation_id="webhook",
+    traceparent=None,
+    fired_at=NOW,
+)
+
+
+async def test_a_producer_that_lost_its_sequence_ends_the_service_and_is_not_asked_for_ever():
+    class LostProducer:
+        async def send(self, *_, **__):
+            raise OutOfOrderSequenceNumber
+
+    class OneTimer:
+        async def claim_timers(self, partitions, now):
+            return [DUE]
+
+        async def delete_timers(self, fired):
+            raise AssertionError("it was not published")
+
+        async def next_timer(self, partitions):
+            return NOW
+
+    publisher = KafkaPublisher(LostProducer())
+    timers = TimerService(store=OneTimer(), publisher=publisher, clock=ManualClock(NOW), owned=lambda: [0])
+    with pytest.raises(ProducerBroken):
+        await asyncio.wait_for(timers.run(), 5)

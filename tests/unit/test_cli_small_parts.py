@@ -12,9 +12,12 @@ import pytest
 
 from chatledger import __version__
 from chatledger.errors import ConfigurationError
+from chatledger.project_files import load_projects
+from chatledger_cli.demo import EXAMPLE_PROJECTS
 from chatledger_cli.log_lines import readable
 from chatledger_cli.main import COMMANDS, build
 from chatledger_cli.running import UpState, only_one, read_state, remove_state, write_state
+from chatledger_cli.system import missing_tokens
 from chatledger_cli.up_settings import UpSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +62,7 @@ def test_a_damaged_up_json_is_said(tmp_path: Path) -> None:
 
 
 def test_log_lines_are_readable() -> None:
-    line = '{"event":"drained","service":"web","level":"info","n":3,"timestamp":"2026-11-21T03:42:44.623045Z"}'
+    line = '{"event":"dialog.drained","service":"web","level":"info","n":3,"timestamp":"2026-11-21T03:42:44.623045Z"}'
     assert readable(line) == "03:42:44.623 info    drained n=3"
     assert readable("Traceback (most recent call last):") == "Traceback (most recent call last):"
     assert readable("[1, 2]") == "[1, 2]"
@@ -77,7 +80,9 @@ def test_the_version(tmp_path: Path) -> None:
     assert chatledger("--version", folder=tmp_path).stdout == f"chatledger {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["up", "demo", "send", "tail", "topics", "projects check"])
+@pytest.mark.parametrize(
+    "command", ["up", "demo", "send", "tail", "topics", "projects check", "dead list", "dead put-back"]
+)
 def test_every_help_teaches_by_an_example(command: str, tmp_path: Path) -> None:
     shown = chatledger(*command.split(), "--help", folder=tmp_path)
     assert shown.returncode == 0
@@ -97,6 +102,18 @@ def test_where_nothing_runs_a_command_says_what_to_do(command: tuple[str, ...], 
     result = chatledger(*command, folder=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: nothing runs on var: start `chatledger up`, or set CHATLEDGER_BROKER\n"
+
+
+def test_up_names_the_tokens_that_are_missing() -> None:
+    projects = load_projects(ROOT / "projects")
+    assert missing_tokens(projects, {}) == ["CHAT2DESK_API_TOKEN"]
+    assert missing_tokens(projects, {"CHAT2DESK_API_TOKEN": "key"}) == []
+    assert missing_tokens(projects, {"CHAT2DESK_API_URL": "http://127.0.0.1:1"}) == []
+
+
+def test_the_demo_of_an_installed_package_has_the_example_project() -> None:
+    ours = {path.name: path.read_bytes() for path in EXAMPLE_PROJECTS.glob("*.yaml")}
+    assert ours == {"order-form.yaml": (ROOT / "projects" / "order-form.yaml").read_bytes()}
 
 
 def test_send_says_that_nothing_listens(tmp_path: Path) -> None:

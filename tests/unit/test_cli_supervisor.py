@@ -95,6 +95,19 @@ async def test_a_child_that_dies_all_the_time_is_given_up(monkeypatch: pytest.Mo
     await stop_all(supervisor)
 
 
+async def test_a_child_whose_database_is_away_is_never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "BACKOFF_FIRST_S", 0.001)
+    monkeypatch.setattr(supervisor_module, "BACKOFF_MAX_S", 0.001)
+    heard = Heard()
+    supervisor = heard.supervise(plan("worker", "raise SystemExit(75)"))
+    await supervisor.start()
+    failed = asyncio.create_task(supervisor.failed())
+    await until(lambda: len(heard.said) > supervisor_module.DEATHS_PER_MINUTE_MAX + 2)
+    assert not failed.done()
+    failed.cancel()
+    await stop_all(supervisor)
+
+
 async def test_a_child_that_does_not_stop_is_killed() -> None:
     heard = Heard()
     supervisor = heard.supervise(plan("deaf", IGNORES_SIGTERM, stop_timeout_s=0.2))

@@ -11,12 +11,13 @@ import binascii
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from chatledger.errors import OutsideUnavailable
+from chatledger.http_problems import MEDIA_TYPE, Problem, problem_of_fields, problem_of_status
 from chatledger_billing.invoices import invoice_stream
 from chatledger_billing.orders import OrderStatus, order_stream
 from chatledger_billing.read_model import ReadModel, Row
@@ -34,27 +35,23 @@ PAGE_ORDERS_MAX = 100
 POSITION_MAX = 2**63 - 1
 ID_LENGTH_MAX = 200
 RETRY_AFTER_S = 5
+UNAVAILABLE = Problem(
+    status=503,
+    title="Billing unavailable",
+    detail="orders and invoices cannot be read now; try again later",
+    headers={"retry-after": str(RETRY_AFTER_S)},
+)
+BAD_CURSOR = problem_of_fields([("cursor", "take it from next_cursor of the page before")])
+_log = structlog.get_logger()
 ProjectName = Annotated[str | None, Query(description="Only this project's.", max_length=ID_LENGTH_MAX)]
 
 
-class Problem(Exception):
-    """The answer to a request that cannot be served: RFC 9457 problem details."""
+class Refused(Exception):
+    """A request that cannot be served, and the problem to answer it with."""
 
-    def __init__(self, status: int, title: str, detail: str, *, retry_after_s: int | None = None) -> None:
-        self.status, self.title, self.detail, self.retry_after_s = status, title, detail, retry_after_s
-        super().__init__(detail)
-
-    def response(self, instance: str) -> JSONResponse:
-        """Return the answer, as application/problem+json."""
-        body = {
-            "type": "about:blank",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-            "instance": instance,
-        }
-        headers = {"Retry-After": str(self.retry_after_s)} if self.retry_after_s is not None else None
-        return JSONResponse(body, self.status, headers, media_type="application/problem+json")
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.detail)
 
 
 class _ProblemRoute(APIRoute):
@@ -66,15 +63,16 @@ class _ProblemRoute(APIRoute):
         async def handle_or_explain(request: Request) -> Response:
             try:
                 return await handle(request)
-            except Problem as problem:
-                return problem.response(request.url.path)
+            except Refused as refused:
+                problem = refused.problem
             except RequestValidationError as wrong:
-                first = wrong.errors()[0]
-                detail = f"{first['loc'][-1]}: {first['msg']}"
-                return Problem(422, "Invalid fields", detail).response(request.url.path)
+                problem = problem_of_fields([(str(each["loc"][-1]), str(each["msg"])) for each in wrong.errors()])
             except OutsideUnavailable as wrong:
-                unavailable = Problem(503, "Billing unavailable", str(wrong), retry_after_s=RETRY_AFTER_S)
-                return unavailable.response(request.url.path)
+                # What Postgres said names addresses inside; it is for the log alone.
+                _log.warning("billing.unavailable", path=request.url.path, error=str(wrong))
+                problem = UNAVAILABLE
+            body = problem.body(request.url.path)
+            return Response(body, problem.status, {**problem.headers, "content-type": MEDIA_TYPE})
 
         return handle_or_explain
 
@@ -93,8 +91,7 @@ def router(read_model: ReadModel) -> APIRouter:
     ) -> OrderPage:
         """List orders, newest first; `next_cursor` of one page is the `cursor` of the next."""
         before = None if cursor is None else position_of(cursor)
-        project = None if project is None else _searchable(project)
-        rows = await read_model.list_orders(project=project, status=status, before=before, limit=limit + 1)
+        rows = await read_model.list_orders(project=_searched(project), status=status, before=before, limit=limit + 1)
         page = rows[:limit]
         return OrderPage(
             orders=[OrderSummary(**order_fields(row, _invoice_href(request, row))) for row in page],
@@ -104,14 +101,14 @@ def router(read_model: ReadModel) -> APIRouter:
     @routes.get("/orders/{id}", response_model=OrderView, name="read_order")
     async def read_order(request: Request, id: str, project: ProjectName = None) -> OrderView:
         """Read one order, by its id or its number."""
-        row = _only("order", id, await read_model.find_orders(_searchable(id), project))
+        row = _only("order", id, await read_model.find_orders(_searchable(id), _searched(project)))
         history = await read_model.history(order_stream(row["id"]))
         return OrderView(**order_fields(row, _invoice_href(request, row)), history=history_views(history))
 
     @routes.get("/invoices/{id}", response_model=InvoiceView, name="read_invoice")
     async def read_invoice(request: Request, id: str, project: ProjectName = None) -> InvoiceView:
         """Read one invoice, by its id or its number. Each project counts its own: name it where two have the number."""
-        row = _only("invoice", id, await read_model.find_invoices(_searchable(id), project))
+        row = _only("invoice", id, await read_model.find_invoices(_searchable(id), _searched(project)))
         history = await read_model.history(invoice_stream(row["id"]))
         return invoice_view(row, history, request.url_for("read_order", id=row["order_id"]).path)
 
@@ -124,29 +121,32 @@ def cursor_of(position: int) -> str:
 
 
 def position_of(cursor: str) -> int:
-    """Return the position in a cursor. Raises Problem when it is none of ours."""
+    """Return the position in a cursor. Raises Refused when it is none of ours."""
     try:
         position = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError) as wrong:
-        raise Problem(422, "Invalid fields", "cursor: take it from next_cursor of the page before") from wrong
+        raise Refused(BAD_CURSOR) from wrong
     if not 0 <= position <= POSITION_MAX:
-        raise Problem(422, "Invalid fields", "cursor: take it from next_cursor of the page before")
+        raise Refused(BAD_CURSOR)
     return position
 
 
 def _searchable(text: str) -> str:
     if "\0" in text or len(text) > ID_LENGTH_MAX:
-        raise Problem(404, "Not found", "no id, number or project looks like this")
+        raise Refused(problem_of_status(404, "no id, number or project looks like this"))
     return text
+
+
+def _searched(project: str | None) -> str | None:
+    return None if project is None else _searchable(project)
 
 
 def _only(kind: str, id: str, rows: list[Row]) -> Row:
     if not rows:
-        raise Problem(404, "Not found", f"there is no {kind} with the id or number {id!r}")
+        raise Refused(problem_of_status(404, f"there is no {kind} with the id or number {id!r}"))
     if len(rows) > 1 and rows[0]["id"] != id:
-        raise Problem(
-            409, "Ambiguous number", f"more than one {kind} has the number {id!r}: add ?project= or use the id"
-        )
+        detail = f"more than one {kind} has the number {id!r}: add ?project= or use the id"
+        raise Refused(Problem(status=409, title="Ambiguous number", detail=detail))
     return rows[0]
 
 

@@ -121,7 +121,7 @@ class Biller:
         metrics.DUPLICATES.labels(SERVICE).inc(len(accepted) - len(new))
         for each in accepted:
             if each.order.order.id in new:
-                _log.info("order recorded", order=each.order.order.id, correlation_id=each.cause.correlation_id)
+                _log.info("order.recorded", order=each.order.order.id, correlation_id=each.cause.correlation_id)
 
     async def _save_one_by_one(self, accepted: Sequence[Accepted]) -> set[str]:
         new: set[str] = set()
@@ -144,7 +144,7 @@ class Biller:
         metrics.DEAD_LETTERS.labels(SERVICE).inc(len(letters))
         for (record, reason, _), letter in zip(refused, letters, strict=True):
             _log.warning(
-                "record dead-lettered",
+                "record.dead_lettered",
                 reason=reason,
                 topic=record.topic,
                 partition=record.partition,

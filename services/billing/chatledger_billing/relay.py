@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+import structlog
 from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from chatledger import topics
-from chatledger.errors import OutsideUnavailable
+from chatledger.errors import BrokerUnavailable, OutsideUnavailable, ProducerBroken
 from chatledger.events.envelope import Envelope
 from chatledger.ports import Publisher
 from chatledger_billing.decisions import to_envelope
@@ -32,6 +33,13 @@ POLL_S = 0.5
 """How soon an event that another process recorded is seen; this process's own wake the relay."""
 TAKE_OVER_S = 1.0
 """How often a relay that waits tries to become the one."""
+RETRY_PAUSE_S = 1.0
+"""After the broker did not acknowledge."""
+
+_KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+"""A machine that vanished loses its lock within half a minute, not after hours."""
+
+_log = structlog.get_logger()
 
 
 class ReadModelWriter:
@@ -85,16 +93,26 @@ class Relay:
         self._awake.set()
 
     async def run(self, url: str) -> None:
-        """Relay until closed. Raises OutsideUnavailable when Postgres or the broker goes away."""
+        """Relay until closed; while the broker is away, wait for it.
+
+        Raises OutsideUnavailable when Postgres goes away, ProducerBroken when the publisher does: end the process.
+        """
         try:
-            connection = await AsyncConnection.connect(url, autocommit=True)
+            connection = await AsyncConnection.connect(url, autocommit=True, options=_KEEPALIVES)
             async with connection:
                 writer = ReadModelWriter(connection)
                 while not self._closing and not await writer.lock():
                     await self._rest(TAKE_OVER_S)
                 position = await writer.position()
                 while not self._closing:
-                    reached = await self.step(writer, position)
+                    try:
+                        reached = await self.step(writer, position)
+                    except ProducerBroken:
+                        raise
+                    except BrokerUnavailable as wrong:
+                        _log.warning("events.not_published", after=position, reason=str(wrong))
+                        await asyncio.sleep(RETRY_PAUSE_S)
+                        continue
                     if reached - position < BATCH_EVENTS_MAX:
                         await self._rest(POLL_S)
                     position = reached

@@ -33,6 +33,8 @@ STUCK_AFTER_S = 60.0
 RECOVERY_MAX_S = 300.0
 """Reading some millions of states takes that long; a rebalance that does is stuck."""
 WATCH_EVERY_S = 1.0
+ASK_ENDS_EVERY_S = 10.0
+"""How often the broker is asked how far chat.inbound goes: what a stuck reader fetched last tells no lag."""
 DRAIN_TIMEOUT_S = 5.0
 """A batch may take half the session timeout; one that takes longer is read again by whoever comes next."""
 STOP_TIMEOUT_S = 3.0
@@ -87,7 +89,7 @@ async def _work(edge: DialogEdge, stop: asyncio.Event) -> None:
     try:
         await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done() and not starting.exception():
-            log.info("dialog ready", seconds=round(time.monotonic() - started_at, 2), conversations=len(edge.states))
+            log.info("dialog.ready", seconds=round(time.monotonic() - started_at, 2), conversations=len(edge.states))
             watching = asyncio.ensure_future(_watch(edge))
             await asyncio.wait({watching, *ends}, return_when=asyncio.FIRST_COMPLETED)
         for ended in (starting, edge.failed, watching):
@@ -97,7 +99,7 @@ async def _work(edge: DialogEdge, stop: asyncio.Event) -> None:
             raise OutsideUnavailable(f"Faust gave up: {app.crash_reason!r}") from app.crash_reason
         if starting.done():
             await asyncio.wait_for(edge.drain(), DRAIN_TIMEOUT_S)
-            log.info("drained")
+            log.info("dialog.drained")
     finally:
         faulthandler.cancel_dump_traceback_later()
         for task in (starting, stopping, crashed, watching):
@@ -108,10 +110,13 @@ async def _work(edge: DialogEdge, stop: asyncio.Event) -> None:
 
 async def _watch(edge: DialogEdge) -> None:
     """Tell the lag, and raise OutsideUnavailable where the worker is behind but makes no progress."""
-    moving_at = settled_at = time.monotonic()
+    moving_at = settled_at = asked_at = time.monotonic()
     while True:
         # The loop itself may stand still: then nothing renews this, and the process ends with a traceback.
         faulthandler.dump_traceback_later(STUCK_AFTER_S, exit=True)
+        if time.monotonic() - asked_at > ASK_ENDS_EVERY_S:
+            asked_at = time.monotonic()
+            await edge.ask_ends()
         lags, now = edge.lag(), time.monotonic()
         for partition, behind in lags.items():
             metrics.LAG.labels(service=SERVICE, topic=topics.INBOUND, partition=str(partition)).set(behind)
@@ -143,4 +148,4 @@ async def _stop_within(what: AIOKafkaProducer, timeout_s: float) -> None:
     try:
         await asyncio.wait_for(what.stop(), timeout_s)
     except Exception as error:  # of whatever kind: why the worker ends is said elsewhere
-        structlog.get_logger().warning("did not stop in order", what=type(what).__name__, error=repr(error))
+        structlog.get_logger().warning("process.not_stopped_in_order", what=type(what).__name__, error=repr(error))

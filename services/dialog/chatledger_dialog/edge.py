@@ -15,6 +15,7 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
 
 from chatledger import topics
 from chatledger.errors import InvariantViolated, LostOwnership, OutsideUnavailable
@@ -27,6 +28,8 @@ COMMIT_EVERY_S = 1.0
 """A rebalance reads again what was acknowledged since the last commit, so this is kept short."""
 POLL_PAUSE_S = 0.01
 """Between two looks at what Faust has no event for."""
+ASK_ENDS_TIMEOUT_S = 5.0
+"""How long the broker has to tell how far chat.inbound goes."""
 QUEUE_RECORDS_MAX = 4_096
 """Records between the consumer and the agent."""
 
@@ -83,6 +86,7 @@ class DialogEdge:
         self._idle = asyncio.Event()
         self._idle.set()
         self._next: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._log = structlog.get_logger()
         app.agent(inbound, name="dialog", concurrency=1)(self._agent)
         app.on_partitions_revoked.connect(self._revoked, weak=False)
@@ -98,14 +102,31 @@ class DialogEdge:
         await self.app.consumer.commit()
 
     def lag(self) -> dict[int, int]:
-        """Records of chat.inbound behind, by assigned partition; none before the first fetch."""
+        """Records of chat.inbound behind, by assigned partition; none before the first fetch or `ask_ends`."""
         consumer, lags = self.app.consumer, {}
         for each in consumer.assignment():
-            end = consumer.highwater(each) if each.topic == topics.INBOUND else None
-            if end is not None:
+            if each.topic != topics.INBOUND:
+                continue
+            known = [end for end in (consumer.highwater(each), self._ends.get(each.partition)) if end is not None]
+            if known:
                 done = self._next.get(each.partition) or consumer._committed_offset.get(each) or 0
-                lags[each.partition] = max(0, end - done)
+                lags[each.partition] = max(0, max(known) - done)
         return lags
+
+    async def ask_ends(self) -> None:
+        """Ask the broker how far chat.inbound goes: where fetching is what is stuck, the last fetch tells no lag.
+
+        A broker that does not answer changes nothing.
+        """
+        consumer = self.app.consumer
+        partitions = [each for each in consumer.assignment() if each.topic == topics.INBOUND]
+        try:
+            async with asyncio.timeout(ASK_ENDS_TIMEOUT_S):
+                ends = await consumer.highwaters(*partitions) if partitions else {}
+        except (KafkaError, TimeoutError) as error:
+            self._log.warning("broker.tells_no_ends", error=repr(error))
+            return
+        self._ends = {each.partition: end for each, end in ends.items()}
 
     @property
     def recovering(self) -> bool:
@@ -148,7 +169,7 @@ class DialogEdge:
         try:
             await self._handler.handle(messages, lambda: self._require_ownership(messages, started))
         except LostOwnership as reason:
-            self._log.warning("batch given up, its owner reads it again", reason=str(reason), records=len(messages))
+            self._log.warning("batch.given_up", reason=str(reason), records=len(messages))
             given_up = True
         finally:
             self._idle.set()
@@ -193,7 +214,7 @@ class DialogEdge:
         expected = self._next.get(message.partition)
         if expected is not None and message.offset > expected:
             self._log.error(
-                "the broker dropped records before they were read",
+                "records.dropped_by_broker",
                 partition=message.partition,
                 from_offset=expected,
                 to_offset=message.offset - 1,
@@ -205,6 +226,7 @@ class DialogEdge:
         try:
             await asyncio.wait_for(self._idle.wait(), self._batch_age_max_s)
         except TimeoutError:
-            self._log.warning("the batch in hand did not end before its partitions were given away")
+            self._log.warning("batch.unfinished_at_rebalance")
         self.states.forget()
         self._next.clear()
+        self._ends.clear()

@@ -162,7 +162,7 @@ class BatchHandler:
             cause = handled.cause
             project, channel, client = cause.conversation.split("/", 2)
             self._log.info(
-                "message handled",
+                "message.handled",
                 correlation_id=cause.correlation_id,
                 event_id=cause.id,
                 type=type_and_version(cause.data)[0],
@@ -173,7 +173,7 @@ class BatchHandler:
             dead = letter.data
             assert isinstance(dead, RecordDeadLettered)
             self._log.error(
-                "record dead-lettered",
+                "record.dead_lettered",
                 correlation_id=letter.correlation_id,
                 event_id=letter.id,
                 partition=dead.partition,

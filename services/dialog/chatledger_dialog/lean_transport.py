@@ -130,7 +130,7 @@ class LeanConsumer(driver.Consumer):
         try:
             await self.perform_seek()
         except Exception as error:  # a later seek, when recovery ends, is the one that counts
-            structlog.get_logger().warning("seek failed during a rebalance", error=repr(error))
+            structlog.get_logger().warning("rebalance.seek_failed", error=repr(error))
 
     async def _deliver(self, records: Any, active: Any) -> None:
         generation = self.app.consumer_generation_id

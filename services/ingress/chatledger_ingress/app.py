@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatledger import __version__
 from chatledger.errors import BrokerUnavailable, SenderError
+from chatledger.http_problems import MEDIA_TYPE, Problem, problem_of_fields, problem_of_status
 from chatledger.metrics import CONTENT_TYPE, render_metrics
 from chatledger.ports import Clock, Publisher
 from chatledger.projects import Project
@@ -25,7 +26,7 @@ from chatledger_ingress.edge import PATH_PREFIX, WebhookEndpoint
 from chatledger_ingress.handlers import targets_by_path
 from chatledger_ingress.health import Health, HealthReporter
 from chatledger_ingress.openapi import add_webhooks
-from chatledger_ingress.problems import MEDIA_TYPE, UNEXPECTED, Problem, problem_of, problem_of_status
+from chatledger_ingress.problems import UNEXPECTED, problem_of
 from chatledger_ingress.secrets import Secrets
 from chatledger_ingress.settings import BODY_BYTES_MAX
 
@@ -122,9 +123,10 @@ def _answer_errors_as_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, wrong: RequestValidationError) -> Response:
-        errors = tuple((".".join(map(str, each["loc"])), str(each["msg"])) for each in wrong.errors())
-        detail = "; ".join(f"{name}: {message}" for name, message in errors)
-        return answer(request, Problem(status=422, title="Invalid fields", detail=detail, errors=errors))
+        return answer(
+            request,
+            problem_of_fields([(".".join(map(str, each["loc"])), str(each["msg"])) for each in wrong.errors()]),
+        )
 
     @app.exception_handler(SenderError)
     async def refused(request: Request, wrong: SenderError) -> Response:

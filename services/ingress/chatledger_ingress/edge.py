@@ -24,11 +24,12 @@ from chatledger.errors import (
     WrongMediaType,
 )
 from chatledger.events.envelope import Envelope
+from chatledger.http_problems import MEDIA_TYPE, Problem, problem_of_status
 from chatledger.logs import mask_client
 from chatledger.metrics import ACKNOWLEDGED, REFUSED
 from chatledger.ports import Clock, Publisher
 from chatledger_ingress.handlers import Target, accept
-from chatledger_ingress.problems import MEDIA_TYPE, SLOW_BODY, UNEXPECTED, Problem, problem_of, problem_of_status
+from chatledger_ingress.problems import SLOW_BODY, UNEXPECTED, problem_of
 
 BODY_TIMEOUT_S = 10.0
 """A provider sends its few KiB at once; somebody who dribbles them holds a connection no longer than this."""
@@ -109,16 +110,16 @@ class WebhookEndpoint:
 
 async def read_body(receive: Receive, bytes_max: int) -> bytes:
     """Read a request's body. Raises BodyTooLarge as soon as it is, SlowBody, SenderWentAway."""
-    message = await receive()
-    body = _chunk(message)
-    if message.get("more_body", False):
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                while message.get("more_body", False) and len(body) <= bytes_max:
-                    message = await receive()
-                    body += _chunk(message)
-        except TimeoutError as wrong:
-            raise SlowBody from wrong
+    body, more = b"", True
+    try:
+        # Around the first piece too: who sends the head alone would hold the connection for ever.
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while more and len(body) <= bytes_max:
+                message = await receive()
+                body += _chunk(message)
+                more = message.get("more_body", False)
+    except TimeoutError as wrong:
+        raise SlowBody from wrong
     if len(body) > bytes_max:
         raise BodyTooLarge(f"the limit is {bytes_max} bytes")
     return body

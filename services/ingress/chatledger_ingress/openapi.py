@@ -16,7 +16,8 @@ from chatledger.errors import (
     UnknownProject,
     WrongMediaType,
 )
-from chatledger_ingress.problems import MEDIA_TYPE, SLOW_BODY, Problem, problem_of
+from chatledger.http_problems import MEDIA_TYPE, Problem
+from chatledger_ingress.problems import SLOW_BODY, problem_of
 
 _ID = {"oneOf": [{"type": "string", "minLength": 1, "maxLength": 128}, {"type": "integer"}]}
 _REFERENCE_FORM = {

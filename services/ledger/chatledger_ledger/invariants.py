@@ -97,6 +97,8 @@ async def _ask(
 async def _waiting_replies(connection: Connection) -> list[str]:
     try:
         async with connection.transaction():
+            # Notify's tables are not the reader's to see; whoever logged in may be allowed to.
+            await connection.execute("SET LOCAL ROLE NONE")
             rows = await (await connection.execute(QUERIES["waiting_replies"])).fetchall()
     except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege):
         return []

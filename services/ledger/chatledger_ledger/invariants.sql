@@ -121,17 +121,18 @@ SELECT (SELECT count(*) FROM invoices), count(*),
 FROM violations
 
 -- name: replies
--- I7: a requested reply ended once: sent, failed, or as a dead letter. `waiting` are the ids that are still on their way.
+-- I7: a requested reply ended once: sent, failed, or as a dead letter. A dead letter that was put back may end as sent
+-- or failed as well. `waiting` are the ids that are still on their way.
 WITH requested AS (
     SELECT id::text AS id FROM ledger.events WHERE type = 'reply.requested'
 ), ended AS (
-    SELECT delivery_id AS id, count(*) AS times
+    SELECT delivery_id AS id, count(*) FILTER (WHERE NOT is_dead) AS times
     FROM (
-        SELECT data ->> 'delivery_id' AS delivery_id
+        SELECT data ->> 'delivery_id' AS delivery_id, false AS is_dead
         FROM ledger.events
         WHERE type IN ('message.sent', 'message.failed')
         UNION ALL
-        SELECT data -> 'headers' ->> 'ce_id'
+        SELECT data -> 'headers' ->> 'ce_id', true
         FROM ledger.events
         WHERE type = 'record.dead_lettered' AND data ->> 'service' = 'notify'
               AND data -> 'headers' ->> 'ce_type' = 'reply.requested'

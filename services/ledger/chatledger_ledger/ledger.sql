@@ -37,6 +37,21 @@ WHERE stream = %(stream)s AND position > %(after)s AND position <= %(until_posit
       AND (%(until_time)s::timestamptz IS NULL OR recorded_at <= %(until_time)s)
 ORDER BY position
 
+-- name: newest
+-- The newest events of one type, newest first.
+SELECT position, recorded_at, topic, partition, source_offset, id::text, stream, version, type, data::text,
+       metadata::text, occurred_at
+FROM ledger.events
+WHERE type = %(type)s
+ORDER BY position DESC
+LIMIT %(limit)s
+
+-- name: find
+SELECT position, recorded_at, topic, partition, source_offset, id::text, stream, version, type, data::text,
+       metadata::text, occurred_at
+FROM ledger.events
+WHERE id = %(id)s::uuid
+
 -- name: last_position
 SELECT coalesce(max(position), 0) FROM ledger.events
 

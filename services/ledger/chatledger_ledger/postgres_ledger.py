@@ -183,4 +183,4 @@ async def _copy(connection: Connection, rows: Sequence[_Row]) -> None:
 def _tell_of_dead_letter(row: _Row) -> None:
     metrics.DEAD_LETTERS.labels(SERVICE).inc()
     at = row.record
-    _log.warning("dead letter", event_id=row.kept.id, topic=at.topic, partition=at.partition, offset=at.offset)
+    _log.warning("record.dead_lettered", event_id=row.kept.id, topic=at.topic, partition=at.partition, offset=at.offset)

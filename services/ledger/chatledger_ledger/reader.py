@@ -53,6 +53,14 @@ class PostgresLedgerReader:
                 yield event_of_row(row)
             after = stretch_end
 
+    async def newest(self, type_name: str, limit: int) -> list[LedgerEvent]:
+        """The newest events of one type, in the order of positions. It walks history back until it has `limit`."""
+        return (await self._events("newest", {"type": type_name, "limit": limit}))[::-1]
+
+    async def find(self, event_id: str) -> LedgerEvent | None:
+        """The event with this id, a UUID in its usual form, or None."""
+        return next(iter(await self._events("find", {"id": event_id})), None)
+
     async def last_position(self) -> int:
         """The position of the newest event; 0 where there is none."""
         return await self._number("last_position", {})
@@ -69,6 +77,11 @@ class PostgresLedgerReader:
         async with self._pool.connection() as connection:
             rows = await connection.execute(_QUERIES["conversations"], {"limit": limit})
             return [found for (found,) in await rows.fetchall()]
+
+    async def _events(self, query: str, parameters: dict[str, object]) -> list[LedgerEvent]:
+        async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
+            await cursor.execute(_QUERIES[query], parameters)
+            return [event_of_row(row) for row in await cursor.fetchall()]
 
     async def _number(self, query: str, parameters: dict[str, object]) -> int:
         async with self._pool.connection() as connection:

@@ -49,7 +49,9 @@ async def run(settings: NotifySettings, stop: asyncio.Event) -> None:
     """Deliver until `stop` is set, then drain. Raises ConfigurationError, or what ends the process."""
     accounts = accounts_of(load_projects(settings.projects), os.environ)
     for project, channel in (account for account, secrets in accounts.items() if secrets is None):
-        _log.warning("no_token", project=project, channel=channel, hint="its messages wait until the token is set")
+        _log.warning(
+            "channel.no_token", project=project, channel=channel, hint="its messages wait until the token is set"
+        )
     await migrate(settings.database, schema=SCHEMA, package=PACKAGE)
     incarnation = settings.incarnation or await cluster_id(settings.broker)
     async with AsyncExitStack() as opened:
@@ -76,7 +78,7 @@ async def run(settings: NotifySettings, stop: asyncio.Event) -> None:
         opened.push_async_callback(consumer.stop)
         subscription = KafkaSubscription(consumer, topics=[DIALOG], positions=service.positions)
         await consumer.start()
-        _log.info("notify_started", incarnation=incarnation)
+        _log.info("notify.ready", incarnation=incarnation)
         await service.run(subscription, stop)
 
 

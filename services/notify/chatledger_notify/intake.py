@@ -67,7 +67,7 @@ class Intake:
             await self._publisher.publish(DEAD, work.dead_letters)
             DEAD_LETTERS.labels(SERVICE).inc(len(work.dead_letters))
             for letter in work.dead_letters:
-                _log.error("record_dead_lettered", event_id=letter.id, reason=getattr(letter.data, "reason", ""))
+                _log.error("record.dead_lettered", event_id=letter.id, reason=getattr(letter.data, "reason", ""))
         if work.timers:
             await self._store.save_timers(connection, list(work.timers.values()))
         if not work.deliveries:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from chatledger.adapters.postgres import Pool
-from chatledger.errors import InvariantViolated, OutsideUnavailable
+from chatledger.errors import InvariantViolated, OutsideUnavailable, ProducerBroken
 from chatledger.ports import Publisher
 from chatledger.topics import NOTIFY
 from chatledger_notify.deliveries import Result, outcome_event
@@ -58,7 +58,10 @@ class Outbox:
         self._has_unpublished.set()
 
     async def run(self) -> None:
-        """Commit, publish and mark until `stop`. Raises psycopg.Error: end the process, the table tells the rest."""
+        """Commit, publish and mark until `stop`.
+
+        Raises psycopg.Error, ProducerBroken: end the process, the table tells the rest.
+        """
         async with asyncio.TaskGroup() as group:
             committing = group.create_task(self._commit())
             group.create_task(self._publish(committing))
@@ -116,8 +119,10 @@ class Outbox:
     async def _published(self, batch: Sequence[Result]) -> bool:
         try:
             await self._publisher.publish(NOTIFY, [outcome_event(result) for result in batch])
+        except ProducerBroken:
+            raise
         except OutsideUnavailable as wrong:
-            _log.warning("outcomes_not_published", count=len(self._unpublished), reason=str(wrong))
+            _log.warning("outcomes.not_published", count=len(self._unpublished), reason=str(wrong))
             await asyncio.sleep(RETRY_PAUSE_S)
             return False
         del self._unpublished[: len(batch)]

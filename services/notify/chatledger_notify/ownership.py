@@ -69,7 +69,7 @@ class Ownership:
                 await asyncio.sleep(QUIET_PAUSE_S)
             await connection.execute("SELECT pg_advisory_unlock(hashtext('chatledger notify'), %s)", (partition,))
             self._locked.discard(partition)
-            _log.info("partition_given_back", partition=partition)
+            _log.info("partition.given_back", partition=partition)
 
     async def _take(self, connection: Connection) -> None:
         await connection.execute("SELECT 1")
@@ -80,7 +80,7 @@ class Ownership:
             if (await row.fetchall())[0][0]:
                 self._locked.add(partition)
                 await self._acquired(partition)
-                _log.info("partition_taken", partition=partition)
+                _log.info("partition.taken", partition=partition)
 
     async def _wait(self) -> None:
         try:
@@ -99,5 +99,8 @@ class OwnedPositions:
 
     async def load(self, partitions: Sequence[TopicPartition]) -> Positions:
         """The next offsets of `partitions`, which are all that the group has given us."""
+        # Loaded before the partitions' rows are: what the owner before us commits in between is read again from the
+        # topic, and found to be there. The other way round nobody would look for its rows.
+        positions = await self._positions.load(partitions)
         self._ownership.want([each.partition for each in partitions])
-        return await self._positions.load(partitions)
+        return positions

@@ -153,7 +153,7 @@ def _tell(result: Result) -> None:
         REPLY_AGE.observe(age_s)
     _log.log(
         20 if result.status == "sent" else 30,
-        f"delivery_{result.status}",
+        f"delivery.{result.status}",
         **about(request),
         attempts=result.attempts,
         age_s=round(age_s, 3),

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from chatledger.errors import OutsideUnavailable
+from chatledger.errors import OutsideUnavailable, ProducerBroken
 from chatledger.events.envelope import Envelope
 from chatledger.events.ids import derive_id
 from chatledger.events.inbound import TimerFired
@@ -113,13 +113,15 @@ class TimerService:
         self._wake.set()
 
     async def run(self) -> None:
-        """Fire timers until `stop`."""
+        """Fire timers until `stop`. Raises ProducerBroken: end the process."""
         while not self._stopping:
             self._wake.clear()
             try:
                 fired = await self._fire()
+            except ProducerBroken:
+                raise
             except OutsideUnavailable as wrong:
-                _log.warning("timers_not_published", reason=str(wrong))
+                _log.warning("timers.not_published", reason=str(wrong))
                 await self._sleep(RETRY_PAUSE_S)
                 continue
             if not fired:
@@ -131,7 +133,7 @@ class TimerService:
         if due:
             await self._publisher.publish(INBOUND, [fired_event(timer) for timer in due])
             await self._store.delete_timers(due)
-            _log.info("timers_fired", count=len(due))
+            _log.info("timers.fired", count=len(due))
         return len(due)
 
     async def _pause_s(self) -> float:

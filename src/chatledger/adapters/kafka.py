@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError, NoOffsetForPartitionError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from chatledger.errors import BrokerUnavailable, OutsideUnavailable
+from chatledger.adapters.kafka_topics import create_topics as create_topics
+from chatledger.errors import BrokerUnavailable, ChatledgerError, OutsideUnavailable, ProducerBroken
 from chatledger.events.codec import Headers, to_wire
 from chatledger.events.envelope import Envelope
 from chatledger.ports import ConsumedRecord, PositionStore, TopicPartition
@@ -28,6 +29,9 @@ POLL_MS = 500
 """How long a poll waits where nothing comes; closing and the watchdog are looked at in between."""
 STUCK_AFTER_S = 60.0
 """A consumer with lag and no record for so long is taken for stuck (aiokafka 1154, 1037, 847) and ends its process."""
+ASK_ENDS_EVERY_S = 10.0
+"""An idle reader asks so often how far the topics go: where fetching is what is stuck, the last fetch tells no lag."""
+ASK_ENDS_TIMEOUT_S = 5.0
 
 
 async def start_producer(bootstrap_servers: str, *, linger_ms: int = 0) -> AIOKafkaProducer:
@@ -75,7 +79,10 @@ class KafkaPublisher:
         await self.publish_raw(topic, [(record.key, record.value, record.headers) for record in records])
 
     async def publish_raw(self, topic: str, records: Sequence[tuple[bytes, bytes | None, Headers]]) -> None:
-        """The same for records that are encoded already. A value of None is a tombstone."""
+        """The same for records that are encoded already. A value of None is a tombstone.
+
+        Raises ProducerBroken where trying again with this producer is of no use: it lost its sequence, say.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
                 sent = [
@@ -86,7 +93,9 @@ class KafkaPublisher:
                 for acknowledged in sent:
                     await acknowledged
         except (KafkaError, TimeoutError) as wrong:
-            raise BrokerUnavailable(f"{topic}: not acknowledged: {wrong or 'timed out'}") from wrong
+            for_good = isinstance(wrong, KafkaError) and not wrong.retriable
+            error = ProducerBroken if for_good else BrokerUnavailable
+            raise error(f"{topic}: not acknowledged: {wrong or 'timed out'}") from wrong
 
 
 async def cluster_id(bootstrap_servers: str) -> str:
@@ -116,7 +125,7 @@ class KafkaSubscription:
 
     async def batches(self) -> AsyncIterator[Sequence[ConsumedRecord]]:
         """Yield what has arrived. Raises OutsideUnavailable when reading is stuck: the process should end."""
-        progress_at = time.monotonic()
+        progress_at = asked_at = time.monotonic()
         while not self._closing:
             fetched = await self._fetched()
             batch = [_consumed(record) for records in fetched.values() for record in records]
@@ -124,11 +133,13 @@ class KafkaSubscription:
                 yield batch
                 for record in batch:
                     self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
-                progress_at = time.monotonic()
-            elif not any((await self.lag()).values()):
-                progress_at = time.monotonic()
-            elif time.monotonic() - progress_at > STUCK_AFTER_S:
-                raise OutsideUnavailable(f"no record for {STUCK_AFTER_S:.0f} s although there is lag")
+                progress_at = asked_at = time.monotonic()
+            elif time.monotonic() - asked_at > ASK_ENDS_EVERY_S:
+                asked_at = time.monotonic()
+                if not await self._is_behind():
+                    progress_at = time.monotonic()
+                elif time.monotonic() - progress_at > STUCK_AFTER_S:
+                    raise OutsideUnavailable(f"no record for {STUCK_AFTER_S:.0f} s although there is lag")
 
     async def _fetched(self) -> Mapping[KafkaPartition, Sequence[object]]:
         if self._listener.failure is not None:
@@ -140,7 +151,25 @@ class KafkaSubscription:
         except NoOffsetForPartitionError:
             # The fetcher asks for a committed offset, of which there is none, while the listener still loads ours.
             return {}
+        except OffsetOutOfRangeError as wrong:
+            gone = ", ".join(f"{at.topic}/{at.partition} offset {offset}" for at, offset in wrong.args[0].items())
+            # Trying later helps nobody here, so it is no OutsideUnavailable.
+            raise ChatledgerError(
+                f"the broker does not have what comes next after this service's stored position ({gone}): it dropped"
+                " the records before they were read, or was replaced under the same cluster id (set"
+                " CHATLEDGER_INCARNATION to a new name then)"
+            ) from wrong
         return fetched
+
+    async def _is_behind(self) -> bool:
+        """Whether there is more than was handled. Where the broker does not answer, by what the last fetch told."""
+        assigned = self._consumer.assignment()
+        try:
+            async with asyncio.timeout(ASK_ENDS_TIMEOUT_S):
+                ends = await self._consumer.end_offsets(assigned)
+        except (KafkaError, TimeoutError):
+            return any((await self.lag()).values())
+        return any(end > self._next.get(TopicPartition(at.topic, at.partition), 0) for at, end in ends.items())
 
     async def lag(self) -> dict[TopicPartition, int]:
         """How many records of each assigned partition were not yet handled."""
@@ -214,34 +243,3 @@ def _consumed(record: object) -> ConsumedRecord:
         value=record.value,  # type: ignore[attr-defined]  # see above
         headers=tuple(record.headers),  # type: ignore[attr-defined]  # see above
     )
-
-
-async def create_topics(bootstrap_servers: str, plans: Mapping[str, tuple[int, dict[str, str]]]) -> list[str]:
-    """Create the topics that are not there: name to (partitions, config). Return the names of those created.
-
-    Raises BrokerUnavailable when no broker answers or it refuses.
-    """
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    try:
-        await admin.start()
-        missing = sorted(plans.keys() - set(await admin.list_topics()))
-        await admin.create_topics(
-            [
-                NewTopic(
-                    name=name,
-                    num_partitions=plans[name][0],
-                    replication_factor=-1,
-                    # -1 leaves the factor to the broker, which aiokafka allows only beside an assignment; {} is none.
-                    replica_assignments={},
-                    topic_configs=plans[name][1],
-                )
-                for name in missing
-            ]
-        )
-    except KafkaError as wrong:
-        raise BrokerUnavailable(f"cannot create topics at {bootstrap_servers}: {wrong}") from wrong
-    finally:
-        await admin.close()
-    return missing

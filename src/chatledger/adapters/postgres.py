@@ -44,7 +44,8 @@ async def migrate(url: str, *, schema: str, package: str) -> list[str]:
     """Apply the numbered `.sql` files of `package`.migrations that `schema` has not seen; return their names.
 
     One migrator at a time, each file in one transaction with its entry in `<schema>.migrations`. Raises
-    OutsideUnavailable when Postgres does not answer, ConfigurationError when a released file was edited.
+    OutsideUnavailable when Postgres does not answer, ConfigurationError when a released file was edited, the URL is
+    none, or its user may not set up the schema.
     """
     scripts = sorted(
         (file.name, file.read_text("utf-8"))
@@ -70,7 +71,22 @@ async def migrate(url: str, *, schema: str, package: str) -> list[str]:
                     raise ConfigurationError(f"{schema}: migration {name} was applied in another wording")
     except psycopg.OperationalError as wrong:
         raise OutsideUnavailable(f"Postgres does not answer: {wrong}") from wrong
+    except psycopg.errors.InsufficientPrivilege as wrong:
+        raise ConfigurationError(
+            f"the database's user may not set up the schema {schema} ({wrong.diag.message_primary}): name one with"
+            " CREATE on the database and CREATEROLE; where the roles chatledger_recorder and chatledger_reader exist,"
+            " it must be a member of both"
+        ) from wrong
+    except psycopg.ProgrammingError as wrong:
+        raise unreadable_url(wrong) from wrong
     return applied
+
+
+def unreadable_url(wrong: psycopg.ProgrammingError) -> Exception:
+    """Return what to say of an error before there was any connection: then it is the URL that is wrong."""
+    if wrong.sqlstate is not None:
+        return wrong
+    return ConfigurationError("CHATLEDGER_DATABASE is no Postgres URL: write postgresql://user:password@host/database")
 
 
 async def _migrations_seen(connection: Connection, schema: str) -> dict[str, str]:

@@ -59,8 +59,8 @@ WHERE status <> 'waiting' AND published_at IS NULL AND partition = %s
 ORDER BY sequence
 
 -- name: mark_published
--- The broker has these outcomes.
-UPDATE notify.deliveries SET published_at = now() WHERE id = ANY(%s)
+-- The broker has these outcomes. The id stays, against a second delivery; what was written to the client does not.
+UPDATE notify.deliveries SET published_at = now(), reply = '' WHERE id = ANY(%s)
 
 -- name: save_timers
 -- At most one timer of a kind per conversation: a newer request replaces an older one.
