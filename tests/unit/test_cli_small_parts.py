@@ -63,7 +63,7 @@ def test_a_damaged_up_json_is_said(tmp_path: Path) -> None:
 
 def test_log_lines_are_readable() -> None:
     line = '{"event":"dialog.drained","service":"web","level":"info","n":3,"timestamp":"2026-11-21T03:42:44.623045Z"}'
-    assert readable(line) == "03:42:44.623 info    drained n=3"
+    assert readable(line) == "03:42:44.623 info    dialog.drained n=3"
     assert readable("Traceback (most recent call last):") == "Traceback (most recent call last):"
     assert readable("[1, 2]") == "[1, 2]"
 
