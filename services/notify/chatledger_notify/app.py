@@ -47,11 +47,12 @@ _log = structlog.get_logger()
 
 async def run(settings: NotifySettings, stop: asyncio.Event) -> None:
     """Deliver until `stop` is set, then drain. Raises ConfigurationError, or what ends the process."""
-    accounts = accounts_of(load_projects(settings.projects), os.environ)
+    projects = load_projects(settings.projects)
+    accounts = accounts_of(projects, os.environ)
     for project, channel in (account for account, secrets in accounts.items() if secrets is None):
-        _log.warning(
-            "channel.no_token", project=project, channel=channel, hint="its messages wait until the token is set"
-        )
+        variable = projects[project].channels[channel].api_token_env
+        hint = f"set {variable}; until then its messages are tried again, and fail after the last of the slow retries"
+        _log.warning("channel.no_token", project=project, channel=channel, hint=hint)
     await migrate(settings.database, schema=SCHEMA, package=PACKAGE)
     incarnation = settings.incarnation or await cluster_id(settings.broker)
     async with AsyncExitStack() as opened:
