@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
+import psutil
 import pytest
 
 from chatledger.adapters.embedded_broker import EmbeddedBroker
@@ -28,6 +30,7 @@ from chatledger.ports import PositionStore, Publisher, Subscription
 from chatledger.topics import PARTITIONS
 from tests.support.kafka import RealKafka
 
+PAUSE_TIMEOUT_S = 10.0
 PUBLISH_TIMEOUT_S = 1.0
 """How long a publisher of these tests waits for the broker."""
 
@@ -133,14 +136,22 @@ async def embedded(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
 async def kafka(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     """Apache Kafka, one for all tests; it is lost by stopping its process for a while."""
     broker: RealKafka = request.getfixturevalue("real_kafka")
-    backend = KafkaBackend(
-        broker.bootstrap_servers, makes_topics=False, lose=lambda: os.kill(broker.process_id, signal.SIGSTOP)
-    )
+    backend = KafkaBackend(broker.bootstrap_servers, makes_topics=False, lose=lambda: _pause(broker.process_id))
     try:
         yield backend
     finally:
         os.kill(broker.process_id, signal.SIGCONT)
         await backend.close()
+
+
+def _pause(process_id: int) -> None:
+    """Stop a process, and return when all its threads stand still: until one takes the signal, the others go on."""
+    os.kill(process_id, signal.SIGSTOP)
+    deadline = time.monotonic() + PAUSE_TIMEOUT_S
+    threads = [psutil.Process(thread.id) for thread in psutil.Process(process_id).threads()]
+    while any(thread.status() != psutil.STATUS_STOPPED for thread in threads):
+        assert time.monotonic() < deadline, f"process {process_id} does not stop"
+        time.sleep(0.001)
 
 
 BACKENDS = (
