@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.dialog_peers import FASTSTREAM_OUTPUTS, FASTSTREAM_STATES, QUIX_OUTPUTS
 from benchmarks.report import report
 from chatledger import topics
-from chatledger.adapters.kafka import create_topics
+from chatledger.adapters.kafka_topics import create_topics
 from tests.support.dialog import PARTITIONS, PROJECTS, orders, read_all, send
 from tests.support.kafka import RealKafka
 

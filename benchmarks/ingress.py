@@ -22,7 +22,7 @@ from benchmarks.ingress_peer import TOPIC as PEER_TOPIC
 from benchmarks.report import report
 from benchmarks.running_system import TOKEN, free_port, write_project
 from chatledger import topics
-from chatledger.adapters.kafka import create_topics
+from chatledger.adapters.kafka_topics import create_topics
 from tests.support.kafka import RealKafka
 
 ROUNDS = 3

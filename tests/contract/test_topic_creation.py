@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from chatledger.adapters.kafka import create_topics
+from chatledger.adapters.kafka_topics import create_topics
 from chatledger.errors import ConfigurationError
 from tests.support.kafka import RealKafka
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatledger import topics
-from chatledger.adapters.kafka import create_topics
+from chatledger.adapters.kafka_topics import create_topics
 from chatledger.process import EXIT_AWAY
 from tests.support.dialog import (
     DialogProcess,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from chatledger.adapters.kafka import create_topics
+from chatledger.adapters.kafka_topics import create_topics
 from tests.services.ingress_process import running_ingress, stored_ids
 from tests.support.kafka import RealKafka, require_java_and_maven
 

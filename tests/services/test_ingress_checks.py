@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from chatledger import topics
 from chatledger.adapters.embedded_broker import EmbeddedBroker
-from chatledger.adapters.kafka import create_topics, start_producer
+from chatledger.adapters.kafka import start_producer
+from chatledger.adapters.kafka_topics import create_topics
 from chatledger_ingress.checks import DialogLag, PostgresChecks
 
 

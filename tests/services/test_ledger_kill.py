@@ -17,7 +17,8 @@ import psycopg
 import pytest
 
 from chatledger import topics
-from chatledger.adapters.kafka import KafkaPublisher, create_topics, start_producer
+from chatledger.adapters.kafka import KafkaPublisher, start_producer
+from chatledger.adapters.kafka_topics import create_topics
 from chatledger.adapters.postgres import migrate
 from chatledger.events.codec import Headers, to_wire
 from chatledger.replay import fold

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from chatledger.adapters.embedded_broker import EmbeddedBroker
-from chatledger.adapters.kafka import create_topics
+from chatledger.adapters.kafka_topics import create_topics
 from chatledger.topics import DIALOG, NOTIFY, PLANS
 from tests.support.notify import eventually, publishing, query, reading, reply, worker
 from tests.support.provider import Answer, ScriptedProvider

@@ -17,14 +17,8 @@ import psutil
 import pytest
 
 from chatledger.adapters.embedded_broker import EmbeddedBroker
-from chatledger.adapters.kafka import (
-    KafkaPublisher,
-    KafkaSubscription,
-    create_topics,
-    new_consumer,
-    start_producer,
-    stop_producer,
-)
+from chatledger.adapters.kafka import KafkaPublisher, KafkaSubscription, new_consumer, start_producer, stop_producer
+from chatledger.adapters.kafka_topics import create_topics
 from chatledger.adapters.memory import MemoryBroker, MemoryPublisher, MemorySubscription
 from chatledger.ports import PositionStore, Publisher, Subscription
 from chatledger.topics import PARTITIONS

@@ -15,7 +15,6 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from chatledger.adapters.kafka_topics import create_topics as create_topics
 from chatledger.errors import BrokerUnavailable, ChatledgerError, OutsideUnavailable, ProducerBroken
 from chatledger.events.codec import Headers, to_wire
 from chatledger.events.envelope import Envelope
