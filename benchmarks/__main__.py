@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import dialog, ingress, line
+from benchmarks import campaign, dialog, ingress, line, matching
 
-BENCHMARKS = {"ingress": ingress.run, "dialog": dialog.run, "line": line.run}
+BENCHMARKS = {
+    "ingress": ingress.run,
+    "dialog": dialog.run,
+    "line": line.run,
+    "matching": matching.run,
+    "campaign": campaign.run,
+}
 
 
 def main(names: list[str]) -> int:

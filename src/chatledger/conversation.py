@@ -18,9 +18,11 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from chatledger.events import dialog
+from chatledger import shop
+from chatledger.events import cart, dialog
 from chatledger.events.base import Event
 from chatledger.events.envelope import Envelope
+from chatledger.shop import Shop
 
 REMEMBERED_DAYS = 7
 """A provider repeats a webhook for hours; a week is far beyond it."""
@@ -28,6 +30,8 @@ REMEMBERED_CAUSES_MAX = 500
 """Bounds the state of a client who never stops writing."""
 REMEMBERED_ID_LENGTH = 18
 """60 bits of the id and its dashes: enough among 500, half of the bytes."""
+EXPIRY = "expiry"
+"""The kind of timer that ends a silent session."""
 RATE_WINDOW_MS = 60_000
 """The rate limit counts the messages of the last minute of event time."""
 
@@ -39,6 +43,8 @@ class Status(StrEnum):
     WAITING_ADDRESS = "WAITING_ADDRESS"
     WAITING_PHONE = "WAITING_PHONE"
     WAITING_QUANTITY = "WAITING_QUANTITY"
+    SHOPPING = "SHOPPING"
+    WAITING_CHOICE = "WAITING_CHOICE"
     WAITING_CONFIRMATION = "WAITING_CONFIRMATION"
     COMPLETED = "COMPLETED"
     CANCELLED = "CANCELLED"
@@ -52,10 +58,16 @@ QUESTIONS = {
 }
 """Each question that can be gone back to, and the status in which it is open."""
 
+FIRST_STATUS = {"order_form": Status.WAITING_ADDRESS, "store": Status.SHOPPING}
+"""Where a conversation of each flow begins; of a flow that this code does not know, nothing is known to be asked."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The folded state. `version` is the last event's; `handled` holds, per day, the causes that were handled."""
+    """The folded state. `version` is the last event's; `handled` holds, per day, the causes that were handled.
+
+    `shop` is a store's part, None in other flows. `opted_out` outlives sessions.
+    """
 
     version: int = 0
     status: Status = Status.INITIAL
@@ -69,6 +81,8 @@ class Conversation:
     last_message_at: datetime | None = None
     timer_due: datetime | None = None
     throttled_at: datetime | None = None
+    opted_out: bool = False
+    shop: Shop | None = None
     recent_ms: tuple[int, ...] = ()
     handled: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
@@ -85,6 +99,8 @@ def evolve(state: Conversation, envelope: Envelope) -> Conversation:
     """
     event = envelope.data
     changes = _CHANGES.get(type(event), _nothing)(state, event, envelope)
+    if state.shop is not None:
+        changes["shop"] = shop.fold(state.shop, event, envelope)
     cause = (envelope.causation_id or envelope.id)[:REMEMBERED_ID_LENGTH]
     if not (state.handled and state.handled[-1][1][-1] == cause):
         changes["handled"] = _remember(state.handled, cause, envelope.time)
@@ -128,11 +144,13 @@ def _nothing(state: Conversation, event: Any, envelope: Envelope) -> Changes:
 
 
 def _started(state: Conversation, event: dialog.ConversationStarted, envelope: Envelope) -> Changes:
-    return {**_FORGET, "status": Status.WAITING_ADDRESS, "flow": event.flow, "language": event.language}
+    status = FIRST_STATUS.get(event.flow, Status.INITIAL)
+    begun = {**_FORGET, "status": status, "flow": event.flow, "language": event.language}
+    return begun | {"shop": state.shop or Shop()} if event.flow == "store" else begun
 
 
 def _restarted(state: Conversation, event: dialog.ConversationRestarted, envelope: Envelope) -> Changes:
-    return {**_FORGET, "status": Status.WAITING_ADDRESS}
+    return {**_FORGET, "status": FIRST_STATUS.get(state.flow or "", Status.INITIAL)}
 
 
 def _expired(state: Conversation, event: dialog.ConversationExpired, envelope: Envelope) -> Changes:
@@ -176,11 +194,62 @@ def _throttled(state: Conversation, event: dialog.MessageThrottled, envelope: En
 
 
 def _timer(state: Conversation, event: dialog.TimerRequested, envelope: Envelope) -> Changes:
-    return {"timer_due": event.due}
+    return {"timer_due": event.due} if event.kind == EXPIRY else {}
+
+
+def _opted_out(state: Conversation, event: dialog.ClientOptedOut, envelope: Envelope) -> Changes:
+    return {"opted_out": True}
+
+
+def _opted_in(state: Conversation, event: dialog.ClientOptedIn, envelope: Envelope) -> Changes:
+    return {"opted_out": False}
+
+
+def _items_added(state: Conversation, event: cart.ItemsAdded, envelope: Envelope) -> Changes:
+    asked = (state.shop or Shop()).choices
+    return {"status": Status.WAITING_CHOICE if asked else Status.WAITING_CONFIRMATION, "wrong_answers": 0}
+
+
+def _choice_asked(state: Conversation, event: cart.ChoiceAsked, envelope: Envelope) -> Changes:
+    return {"status": Status.WAITING_CHOICE, "wrong_answers": 0}
+
+
+def _choice_made(state: Conversation, event: cart.ChoiceMade, envelope: Envelope) -> Changes:
+    known = state.shop or Shop()
+    if len(known.choices) > 1:
+        return {"status": Status.WAITING_CHOICE, "wrong_answers": 0}
+    return {"status": Status.WAITING_CONFIRMATION if known.cart else Status.SHOPPING, "wrong_answers": 0}
+
+
+def _notice_decided(state: Conversation, event: dialog.NoticeDecided, envelope: Envelope) -> Changes:
+    asked = state.status is Status.WAITING_CHOICE and shop.reminds_of_cart(event)
+    return {"status": Status.WAITING_CONFIRMATION} if asked else {}
+
+
+def _item_removed(state: Conversation, event: cart.ItemRemoved, envelope: Envelope) -> Changes:
+    known = state.shop or Shop()
+    if known.choices:
+        return {"wrong_answers": 0}
+    left = any(line.sku != event.sku for line in known.cart)
+    return {"status": Status.WAITING_CONFIRMATION if left else Status.SHOPPING, "wrong_answers": 0}
+
+
+def _cart_kept(state: Conversation, event: cart.CartKept, envelope: Envelope) -> Changes:
+    return {"status": Status.SHOPPING, "wrong_answers": 0}
 
 
 _FORGET: Changes = {"address": None, "phone": None, "quantity": None, "order_id": None, "wrong_answers": 0}
-_NOT_FROM_A_CLIENT = frozenset({dialog.ConversationExpired, dialog.TimerRequested})
+_NOT_FROM_A_CLIENT = frozenset(
+    {
+        dialog.ConversationExpired,
+        dialog.TimerRequested,
+        dialog.OrderNoted,
+        dialog.InvoiceNoted,
+        dialog.NoticeDecided,
+        cart.CartAbandoned,
+    }
+)
+"""What another input than a client's message leads to first."""
 _CHANGES: dict[type[Event], Callable[[Conversation, Any, Envelope], Changes]] = {
     dialog.ConversationStarted: _started,
     dialog.ConversationRestarted: _restarted,
@@ -195,6 +264,14 @@ _CHANGES: dict[type[Event], Callable[[Conversation, Any, Envelope], Changes]] = 
     dialog.OrderCancelled: _cancelled,
     dialog.MessageThrottled: _throttled,
     dialog.TimerRequested: _timer,
+    dialog.ClientOptedOut: _opted_out,
+    dialog.ClientOptedIn: _opted_in,
+    dialog.NoticeDecided: _notice_decided,
+    cart.ItemsAdded: _items_added,
+    cart.ChoiceAsked: _choice_asked,
+    cart.ChoiceMade: _choice_made,
+    cart.ItemRemoved: _item_removed,
+    cart.CartKept: _cart_kept,
 }
 
 

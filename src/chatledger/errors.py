@@ -11,6 +11,7 @@
     │   └── TooManyRequests        429  carries retry_after_s
     ├── ConfigurationError         a project file, a setting or the machine's set-up; the operator can mend it
     ├── OutsideUnavailable         a broker, a database or a provider is away; trying later helps
+    │   ├── BreakerOpen            a breaker stopped the call before it was made; carries retry_after_s
     │   └── BrokerUnavailable      503  carries retry_after_s
     │       └── ProducerBroken     our own producer: only a new one can publish again
     ├── UndecodableRecord          a record on a topic that is not one of our events
@@ -101,6 +102,15 @@ class ConfigurationError(ChatledgerError):
 
 class OutsideUnavailable(ChatledgerError):
     """An outside service did not answer in time."""
+
+
+class BreakerOpen(OutsideUnavailable):
+    """The breaker is open: the call was not made."""
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float) -> None:
+        """`retry_after_s` is how long it takes until another call may be let through."""
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class BrokerUnavailable(OutsideUnavailable):

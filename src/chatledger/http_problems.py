@@ -6,6 +6,7 @@ the service that raises it. It needs no web framework.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,28 @@ import orjson
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:chatledger:problem:"
 """What follows is the title in lower case, with hyphens: `urn:chatledger:problem:invalid-fields`."""
+
+PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "detail"],
+                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+"""The document in OpenAPI; the ingress's description holds it under `Problem`, for all that are mounted beside it."""
+PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +67,11 @@ class Problem:
         }
         if self.errors:
             document["errors"] = [{"field": name, "detail": wrong} for name, wrong in self.errors]
-        return orjson.dumps(document)
+        try:
+            return orjson.dumps(document)
+        except orjson.JSONEncodeError:
+            # A name that the sender made up may hold half of a surrogate pair, which only an escape can write.
+            return json.dumps(document).encode()
 
 
 def problem_of_status(status: int, detail: str, headers: dict[str, str] | None = None) -> Problem:

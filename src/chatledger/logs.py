@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import fields
 from typing import Any
 
 import orjson
 import structlog
 
-from chatledger.events.base import personal_fields
+from chatledger.events.base import masked
 from chatledger.events.codec import type_and_version
 from chatledger.events.envelope import Envelope
 
@@ -47,8 +46,7 @@ def configure_logs(service: str, level: str) -> None:
 def about(envelope: Envelope) -> dict[str, Any]:
     """What a log line may say of an event: its context and its own fields, personal ones masked."""
     event = envelope.data
-    personal = personal_fields(type(event))
-    own = {each.name: MASK if each.name in personal else getattr(event, each.name) for each in fields(event)}
+    own = masked(event, MASK)
     project_and_channel, _, client = envelope.conversation.rpartition("/")
     return {
         "event_id": envelope.id,

@@ -28,6 +28,22 @@ DUPLICATES = Counter("chatledger_duplicates_total", "Records that were there alr
 HANDLED = Counter("chatledger_records_handled_total", "Records that a service has handled.", ["service"])
 DEAD_LETTERS = Counter("chatledger_dead_letters_total", "Records that a service could not process.", ["service"])
 SENT = Counter("chatledger_deliveries_total", "Deliveries that ended, by how.", ["channel", "outcome"])
+BREAKER_STATE = Gauge(
+    "chatledger_breaker_state",
+    "A breaker's state: 0 closed, 1 half open, 2 open.",
+    ["name"],
+    multiprocess_mode="mostrecent",
+)
+BREAKER_OPENINGS = Counter("chatledger_breaker_openings_total", "How often a breaker went open.", ["name"])
+INVENTORY_AGE = Gauge(
+    "chatledger_inventory_age_seconds",
+    "How long ago a project's CRM last told its stock and prices.",
+    ["project"],
+    multiprocess_mode="mostrecent",
+)
+ORDERS_SYNCED = Counter(
+    "chatledger_orders_synced_total", "Changes of orders that a CRM took or refused, by which.", ["outcome"]
+)
 LAG = Gauge(
     "chatledger_lag_records",
     "Records of a partition that a service has not handled yet.",

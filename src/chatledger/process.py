@@ -16,11 +16,10 @@ from typing import TypeVar
 import structlog
 import uvloop
 from prometheus_client import start_http_server
-from pydantic import ValidationError
 
 from chatledger.errors import ConfigurationError, OutsideUnavailable
 from chatledger.logs import configure_logs
-from chatledger.settings import CommonSettings
+from chatledger.settings import CommonSettings, read_settings
 
 EXIT_DRAINED, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_AWAY = 0, 1, 2, 75
 
@@ -31,15 +30,13 @@ Run = Callable[[Settings, asyncio.Event], Awaitable[None]]
 def run_process(service: str, settings_class: type[Settings], run: Run[Settings]) -> int:
     """Run `run(settings, stop)` until it returns, which it does soon after `stop` is set. Return the exit code."""
     try:
-        settings = settings_class.model_validate({})
+        settings = read_settings(settings_class)
         configure_logs(service, settings.log_level)
         # The policy, not only this loop: a library's thread that makes its own loop makes it by the policy.
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         asyncio.run(_until_signalled(settings, run))
     except ConfigurationError as wrong:
         return _refuse(service, str(wrong))
-    except ValidationError as wrong:
-        return _refuse(service, explain(wrong))
     except Exception as wrong:
         structlog.get_logger().exception("process.failed")
         return exit_code_of(wrong)
@@ -52,15 +49,6 @@ def exit_code_of(wrong: Exception) -> int:
     if isinstance(wrong, ExceptionGroup):
         return EXIT_AWAY if {exit_code_of(each) for each in wrong.exceptions} == {EXIT_AWAY} else EXIT_FAILED
     return EXIT_AWAY if isinstance(wrong, OutsideUnavailable) else EXIT_FAILED
-
-
-def explain(wrong: ValidationError) -> str:
-    """Name each setting that is missing or wrong by its environment variable. Values are left out: some are secrets."""
-    said = []
-    for each in wrong.errors(include_url=False, include_input=False):
-        name = str(each["loc"][0]) if each["loc"] else "settings"
-        said.append(f"{name if name.isupper() else f'CHATLEDGER_{name.upper()}'}: {each['msg']}")
-    return "; ".join(said) + " (deploy/settings.example.env has every setting)"
 
 
 async def _until_signalled(settings: Settings, run: Run[Settings]) -> None:

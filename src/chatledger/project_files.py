@@ -14,12 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from chatledger.channels import CHANNELS
 from chatledger.errors import ConfigurationError
-from chatledger.events.money import Money, money_from_text
 from chatledger.flows import FLOWS, Flow
+from chatledger.flows.notices import REMINDER_TEXTS
+from chatledger.project_sections import check_sections, read_sections
 from chatledger.projects import Project, variables_of
-
-PRICE_MINOR_MAX = 10**12
-"""The largest price times the largest quantity still fits into the 64 bits of a database column."""
 
 _PROJECT = TypeAdapter(Project)
 
@@ -95,8 +93,11 @@ def default_project(projects: Mapping[str, Project], channel: str) -> Project | 
 
 
 def _complete(document: dict[str, Any], flow: Flow, where: str) -> dict[str, Any]:
-    """Lay the project's texts and words over those that ship with its flow, and read its price."""
-    shipped = yaml.safe_load(files("chatledger.texts").joinpath(f"{flow.name}.yaml").read_text("utf-8"))
+    """Lay the project's texts and words over those that ship with its flow, and read its sections."""
+    shipped = _shipped(flow.name)
+    if document.get("outreach") is not None:
+        for language, texts in _shipped("reminders")["texts"].items():
+            shipped["texts"].setdefault(language, {}).update(texts)
     languages = document.get("languages")
     if not isinstance(languages, list) or not all(isinstance(language, str) for language in languages):
         raise ConfigurationError(f"{where}: languages: write a list such as [en, ru]")
@@ -106,10 +107,12 @@ def _complete(document: dict[str, Any], flow: Flow, where: str) -> dict[str, Any
         complete[part] = {
             language: {**shipped[part].get(language, {}), **given.get(language, {})} for language in languages
         }
-    offer = document.get("offer")
-    if isinstance(offer, dict) and offer.get("price") is not None:
-        complete["offer"] = {**offer, "price": _price(offer["price"], where)}
-    return complete
+    return complete | read_sections(document, flow, where)
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    shipped: dict[str, Any] = yaml.safe_load(files("chatledger.texts").joinpath(f"{name}.yaml").read_text("utf-8"))
+    return shipped
 
 
 def _given(value: Any, part: str, languages: list[str], where: str) -> dict[str, dict[str, Any]]:
@@ -135,24 +138,11 @@ def _without_case(ways: Any) -> Any:
     return [" ".join(way.casefold().split()) if isinstance(way, str) else way for way in ways]
 
 
-def _price(price: Any, where: str) -> Money:
-    """Read `{amount, currency}`. Raises ConfigurationError."""
-    mend = 'write {amount: "250.00", currency: INR}'
-    if not isinstance(price, dict) or price.keys() != {"amount", "currency"}:
-        raise ConfigurationError(f"{where}: offer.price: {mend}")
-    try:
-        money = money_from_text(str(price["amount"]), str(price["currency"]))
-    except ValueError as wrong:
-        raise ConfigurationError(f"{where}: offer.price: {wrong}; {mend}") from wrong
-    if not 0 <= money.minor <= PRICE_MINOR_MAX:
-        raise ConfigurationError(f"{where}: offer.price: {price['amount']} is negative or beyond reason; {mend}")
-    return money
-
-
 def _check(project: Project, flow: Flow, where: str) -> None:
+    known_texts = flow.texts if project.outreach is None else {**flow.texts, **REMINDER_TEXTS}
     for language in project.languages:
         texts, words = project.texts[language], project.words[language]
-        for key, allowed in flow.texts.items():
+        for key, allowed in known_texts.items():
             if key not in texts:
                 raise ConfigurationError(f"{where}: texts.{language}.{key}: is missing")
             unknown = variables_of(texts[key]) - allowed
@@ -161,7 +151,7 @@ def _check(project: Project, flow: Flow, where: str) -> None:
                     f"{where}: texts.{language}.{key}: unknown variable {{{min(unknown)}}};"
                     f" it may use {', '.join(sorted(allowed)) or 'none'}"
                 )
-        for key in texts.keys() - flow.texts.keys():
+        for key in texts.keys() - known_texts.keys():
             raise ConfigurationError(f"{where}: texts.{language}.{key}: the flow {flow.name} has no such text")
         for word in flow.words:
             if not words.get(word):
@@ -173,3 +163,4 @@ def _check(project: Project, flow: Flow, where: str) -> None:
     for channel in project.channels:
         if channel not in CHANNELS:
             raise ConfigurationError(f"{where}: channels.{channel}: choose one of {', '.join(CHANNELS)}")
+    check_sections(project, where)

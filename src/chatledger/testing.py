@@ -11,19 +11,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from chatledger.conversation import Conversation, Status, evolve, initial
+from chatledger.conversation import EXPIRY, Conversation, Status, evolve, initial
 from chatledger.events.base import Event
 from chatledger.events.dialog import ReplyRequested
 from chatledger.events.envelope import Envelope, caused_by, conversation_id, from_outside
 from chatledger.events.ids import derive_id
-from chatledger.events.inbound import MessageReceived, TimerFired
-from chatledger.flows.pipeline import EXPIRY, SOURCE, handle
+from chatledger.events.inbound import InvoiceReported, MessageReceived, NoticeDue, OrderReported, TimerFired
+from chatledger.flows.pipeline import SOURCE, handle
 from chatledger.projects import Project
+from chatledger.shop import CART_TIMER
 
 START = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 """The time of the first message, unless the test says another."""
 STEP = timedelta(seconds=5)
 """From one message to the next: what a quick writer needs, and far from the shipped rate limit."""
+
+Told = OrderReported | InvoiceReported | NoticeDue
+"""What other services tell a conversation."""
 
 __all__ = ["ConversationTest", "conversation_test"]
 
@@ -88,12 +92,18 @@ class ConversationTest:
         assert self._last_input is not None, "nothing was said yet: call when() first"
         return self._take(self._last_input)
 
-    def when_timer_fires(self, *, late: timedelta = timedelta(0), due: datetime | None = None) -> ConversationTest:
-        """The pending timer fires `late` after its time; `due` fires one that is not the pending one."""
-        at = due or self.state.timer_due
-        assert at is not None, "no timer is pending"
-        timer_id = derive_id(self._conversation, EXPIRY, at.isoformat())
-        return self._take(self._input(TimerFired(timer_id=timer_id, kind=EXPIRY, due=at), at + late))
+    def when_timer_fires(
+        self, *, kind: str = EXPIRY, late: timedelta = timedelta(0), due: datetime | None = None
+    ) -> ConversationTest:
+        """The pending timer of a kind fires `late` after its time; `due` fires one that is not the pending one."""
+        at = due or self._timer_due(kind)
+        assert at is not None, f"no timer is pending: none of the kind {kind!r}"
+        timer_id = derive_id(self._conversation, kind, at.isoformat())
+        return self._take(self._input(TimerFired(timer_id=timer_id, kind=kind, due=at), at + late))
+
+    def when_told(self, event: Told) -> ConversationTest:
+        """Billing or outreach tells the conversation something."""
+        return self._take(self._input(event, self._next_at))
 
     def then(self, *expected: Event | type[Event]) -> ConversationTest:
         """The last input led to exactly these events, in order; a class stands for any event of it."""
@@ -144,7 +154,12 @@ class ConversationTest:
         )
         return self._input(message, self._next_at)
 
-    def _input(self, event: MessageReceived | TimerFired, time: datetime) -> Envelope:
+    def _timer_due(self, kind: str) -> datetime | None:
+        if kind != CART_TIMER:
+            return self.state.timer_due if kind == EXPIRY else None
+        return self.state.shop.cart_timer_due if self.state.shop else None
+
+    def _input(self, event: MessageReceived | TimerFired | Told, time: datetime) -> Envelope:
         self._inputs += 1
         self._next_at = time + STEP
         cause_id = derive_id("test", self._conversation, self._inputs)

@@ -8,9 +8,11 @@ INBOUND = "chat.inbound"
 DIALOG = "chat.dialog"
 BILLING = "chat.billing"
 NOTIFY = "chat.notify"
+OUTREACH = "chat.outreach"
+INVENTORY = "chat.inventory"
 DEAD = "chat.dead"
 
-ALL = (INBOUND, DIALOG, BILLING, NOTIFY, DEAD)
+ALL = (INBOUND, DIALOG, BILLING, NOTIFY, OUTREACH, INVENTORY, DEAD)
 """Every topic that carries events, and so everything that the ledger records."""
 
 DIALOG_GROUP = "chatledger-dialog"

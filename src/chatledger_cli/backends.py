@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatledger import topics
+from chatledger.adapters.api_keys import migrate_api_keys
 from chatledger.adapters.embedded_broker import EmbeddedBroker
 from chatledger.adapters.embedded_postgres import EmbeddedPostgres
 from chatledger.adapters.kafka import cluster_id
 from chatledger.adapters.kafka_topics import create_topics
 from chatledger.adapters.postgres import migrate
 from chatledger_billing.app import set_up_database as set_up_billing
+from chatledger_cli.running import POSTGRES_FOLDER
 
-POSTGRES_FOLDER = "postgres"
-"""The embedded Postgres's folder within the data folder."""
-
-SCHEMAS = {"ledger": "chatledger_ledger", "notify": "chatledger_notify"}
-"""Schemas that are their migrations alone, and the packages that have them. Billing's library makes tables too."""
+SCHEMAS = {name: f"chatledger_{name}" for name in ("ledger", "notify", "outreach", "crm")}
+"""Services whose schemas are their migrations alone, and their packages. Billing's library makes tables too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +72,13 @@ async def make_topics(broker: str) -> list[str]:
     )
 
 
-async def migrate_all(database: str) -> None:
-    """Bring every schema up to date. Raises OutsideUnavailable, ConfigurationError."""
-    for schema, package in SCHEMAS.items():
-        await migrate(database, schema=schema, package=package)
+async def migrate_all(database: str, services: Sequence[str]) -> None:
+    """Bring the schemas of the API keys and of `services` up to date. Raises OutsideUnavailable, ConfigurationError.
+
+    The tables of outreach's job library are left to outreach, which makes them before it uses them: nothing else does.
+    """
+    await migrate_api_keys(database)
+    for name in services:
+        if name in SCHEMAS:
+            await migrate(database, schema=name, package=SCHEMAS[name])
     await set_up_billing(database)

@@ -15,13 +15,12 @@ import psycopg
 from chatledger.adapters.embedded_postgres import EmbeddedPostgres
 from chatledger.adapters.postgres import Pool, open_pool, unreadable_url
 from chatledger.errors import ConfigurationError, OutsideUnavailable
-from chatledger_cli.running import UpState, read_state
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger.settings import read_settings
+from chatledger_cli.running import POSTGRES_FOLDER, UpState, read_state
+from chatledger_cli.up_settings import UpSettings
 from chatledger_ledger.reader import ROLE, PostgresLedgerReader
 from chatledger_ledger.verification import BrokerAddress
 
-POSTGRES_FOLDER = "postgres"
-"""The embedded Postgres's folder within the data folder."""
 IS_THERE = "SELECT to_regclass('ledger.events') IS NOT NULL"
 
 
@@ -40,10 +39,10 @@ def broker_address(settings: UpSettings) -> BrokerAddress | None:
 
 
 @contextlib.asynccontextmanager
-async def database_url(settings: UpSettings) -> AsyncIterator[str]:
-    """The URL of a database that has a ledger, for the time of a `with`.
+async def server_url(settings: UpSettings) -> AsyncIterator[str]:
+    """The URL of the database, whatever is in it, for the time of a `with`.
 
-    Raises ConfigurationError where there is none, OutsideUnavailable where it does not answer.
+    Raises ConfigurationError where there is none, OutsideUnavailable where the embedded one does not start.
     """
     async with contextlib.AsyncExitStack() as stack:
         state = running_up(settings)
@@ -59,6 +58,16 @@ async def database_url(settings: UpSettings) -> AsyncIterator[str]:
             await asyncio.to_thread(server.start)
             stack.push_async_callback(asyncio.to_thread, server.stop)
             url = server.url
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def database_url(settings: UpSettings) -> AsyncIterator[str]:
+    """The URL of a database that has a ledger, for the time of a `with`.
+
+    Raises ConfigurationError where there is none, OutsideUnavailable where it does not answer.
+    """
+    async with server_url(settings) as url:
         await _require_ledger(url)
         try:
             yield url

@@ -8,9 +8,10 @@ from chatledger.adapters.kafka import KafkaPublisher, cluster_id, start_producer
 from chatledger.adapters.postgres import PostgresPositions
 from chatledger.errors import ConfigurationError
 from chatledger.ports import TopicPartition
+from chatledger.settings import read_settings
 from chatledger.topics import DIALOG, PARTITIONS
 from chatledger_cli.connect import broker_address, ledger_pool, running_up
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger_cli.up_settings import UpSettings
 from chatledger_ledger.reader import PostgresLedgerReader
 from chatledger_ledger.rebuild import rebuild_dialog, rebuild_hindrance
 

@@ -28,8 +28,9 @@ from chatledger.errors import ConfigurationError
 from chatledger.events.codec import Headers, to_wire
 from chatledger.ports import LedgerEvent
 from chatledger.replay import States, event_line, fold_into, state_hash
+from chatledger.settings import read_settings
 from chatledger_cli.connect import broker_address, ledger_pool
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger_cli.up_settings import UpSettings
 from chatledger_ledger.reader import PostgresLedgerReader
 
 EVENTS_PER_HANDOVER = 1_000

@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from chatledger.settings import read_settings
 from chatledger_cli.connect import broker_address, database_url
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger_cli.up_settings import UpSettings
 from chatledger_ledger.findings import Report
 from chatledger_ledger.verification import verify
 

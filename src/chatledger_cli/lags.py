@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import LiteralString
 
 import psycopg
@@ -17,13 +17,14 @@ from aiokafka.errors import KafkaError
 
 from chatledger import topics
 from chatledger.errors import BrokerUnavailable, OutsideUnavailable
-from chatledger_cli.backends import Backends
 
 DIALOG = "dialog"
 READ_BY = {
     DIALOG: (topics.INBOUND,),
     "billing": (topics.DIALOG,),
-    "notify": (topics.DIALOG,),
+    "notify": (topics.INBOUND, topics.DIALOG),
+    "outreach": (topics.INBOUND, topics.DIALOG, topics.BILLING, topics.NOTIFY, topics.INVENTORY),
+    "crm": (topics.BILLING,),
     "ledger": topics.ALL,
 }
 """Each service, and the topics that it reads."""
@@ -33,15 +34,21 @@ POSITIONS: dict[str, LiteralString] = {
         FROM billing.aggregate_tracking WHERE split_part(application_name, ':', 1) = %s GROUP BY 1, 2
     """,
     "notify": "SELECT topic, partition, next_offset FROM notify.positions WHERE incarnation = %s",
+    "outreach": "SELECT topic, partition, next_offset FROM outreach.positions WHERE incarnation = %s",
+    "crm": "SELECT topic, partition, next_offset FROM crm.positions WHERE incarnation = %s",
     "ledger": "SELECT topic, partition, next_offset FROM ledger.positions WHERE incarnation = %s",
 }
 """Where each service keeps the next offset of each partition."""
-WAITING = """
-    SELECT (SELECT count(*) FROM notify.deliveries WHERE published_at IS NULL)
-         + (SELECT count(*) FROM billing.aggregate_events
-            WHERE notification_id > coalesce((SELECT max(position) FROM billing.relay), 0))
-"""
-"""What was decided and is not yet on a topic."""
+WAITING: dict[str, LiteralString] = {
+    "billing": """
+        SELECT count(*) FROM billing.aggregate_events
+        WHERE notification_id > coalesce((SELECT max(position) FROM billing.relay), 0)
+    """,
+    "notify": "SELECT count(*) FROM notify.deliveries WHERE published_at IS NULL",
+    "outreach": "SELECT count(*) FROM outreach.events WHERE published_at IS NULL",
+    "crm": "SELECT count(*) FROM crm.events WHERE published_at IS NULL",
+}
+"""What each service has decided and not yet put on a topic."""
 PAUSE_S = 0.1
 QUIET_POLLS = 3
 """So many looks in a row must find everything read and nothing new: between two topics an event is on no topic."""
@@ -50,32 +57,42 @@ Ends = dict[TopicPartition, int]
 
 
 class Lags:
-    """Asks the broker and Postgres, over connections of its own."""
+    """Asks the broker and Postgres about some services, over connections of its own."""
 
-    def __init__(self, backends: Backends, consumer: AIOKafkaConsumer) -> None:
-        self._backends, self._consumer = backends, consumer
+    def __init__(self, consumer: AIOKafkaConsumer, *, incarnation: str, database: str, services: Sequence[str]) -> None:
+        self._consumer = consumer
+        self._incarnation, self._database = incarnation, database
+        self._services = [name for name in READ_BY if name in services]
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, backends: Backends) -> AsyncIterator[Lags]:
+    async def open(
+        cls, *, broker: str, incarnation: str, database: str, services: Sequence[str]
+    ) -> AsyncIterator[Lags]:
         """Connect, and make the embedded broker's topics by asking for them. Raises BrokerUnavailable."""
         # It asks as the dialog's group without being a member: it never subscribes.
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=backends.broker, group_id=topics.DIALOG_GROUP, enable_auto_commit=False
-        )
+        consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=topics.DIALOG_GROUP, enable_auto_commit=False)
         try:
             await consumer.start()
             for topic in topics.ALL:
                 await consumer._client._wait_on_metadata(topic)
-            yield cls(backends, consumer)
+            yield cls(consumer, incarnation=incarnation, database=database, services=services)
         except KafkaError as wrong:
-            raise BrokerUnavailable(f"no broker answers at {backends.broker}: {wrong}") from wrong
+            raise BrokerUnavailable(f"no broker answers at {broker}: {wrong}") from wrong
         finally:
             await consumer.stop()
 
     async def now(self) -> dict[str, int]:
         """How many records each service has not read yet. Raises OutsideUnavailable."""
         return (await self._look())[0]
+
+    async def ends(self) -> Ends:
+        """Where each partition ends. Raises BrokerUnavailable."""
+        try:
+            ends: Ends = await self._consumer.end_offsets(_everywhere(topics.ALL))
+        except KafkaError as wrong:
+            raise BrokerUnavailable(f"the broker does not say where its topics end: {wrong}") from wrong
+        return ends
 
     async def settle(self, *, timeout_s: float, only: str | None = None, outbox: bool = False) -> int:
         """Wait until all services, or `only` one, have read everything; return how much is left after `timeout_s`.
@@ -96,10 +113,9 @@ class Lags:
 
     async def _look(self) -> tuple[dict[str, int], Ends]:
         try:
-            partitions = [TopicPartition(topic, n) for topic in topics.ALL for n in range(topics.PARTITIONS)]
-            ends: Ends = await self._consumer.end_offsets(partitions)
-            oldest: Ends = await self._consumer.beginning_offsets(partitions)
-            read = {name: await self._positions(name) for name in READ_BY}
+            ends = await self.ends()
+            oldest: Ends = await self._consumer.beginning_offsets(list(ends))
+            read = await self._read()
         except (KafkaError, psycopg.Error) as wrong:
             raise OutsideUnavailable(f"cannot ask how far the services have read: {wrong}") from wrong
         lags = {
@@ -108,19 +124,27 @@ class Lags:
                 for partition, end in ends.items()
                 if partition.topic in READ_BY[name]
             )
-            for name in READ_BY
+            for name in self._services
         }
         return lags, ends
 
     async def _waiting(self) -> int:
-        async with await psycopg.AsyncConnection.connect(self._backends.database) as connection:
-            row = await (await connection.execute(WAITING)).fetchone()
-        return int(row[0]) if row else 0
+        asked = [WAITING[name] for name in self._services if name in WAITING]
+        async with await psycopg.AsyncConnection.connect(self._database) as connection:
+            rows = [await (await connection.execute(query)).fetchone() for query in asked]
+        return sum(int(row[0]) for row in rows if row)
 
-    async def _positions(self, name: str) -> Ends:
-        if name == DIALOG:
-            partitions = [TopicPartition(topics.INBOUND, n) for n in range(topics.PARTITIONS)]
-            return {each: await self._consumer.committed(each) or 0 for each in partitions}
-        async with await psycopg.AsyncConnection.connect(self._backends.database) as connection:
-            rows = await (await connection.execute(POSITIONS[name], (self._backends.incarnation,))).fetchall()
-        return {TopicPartition(topic, number): offset for topic, number, offset in rows}
+    async def _read(self) -> dict[str, Ends]:
+        """The next offset of each partition that each service has read something of."""
+        committed = {each: await self._consumer.committed(each) or 0 for each in _everywhere(READ_BY[DIALOG])}
+        read: dict[str, Ends] = {DIALOG: committed}
+        async with await psycopg.AsyncConnection.connect(self._database) as connection:
+            for name in self._services:
+                if name in POSITIONS:
+                    rows = await (await connection.execute(POSITIONS[name], (self._incarnation,))).fetchall()
+                    read[name] = {TopicPartition(topic, number): offset for topic, number, offset in rows}
+        return read
+
+
+def _everywhere(names: Sequence[str]) -> list[TopicPartition]:
+    return [TopicPartition(name, number) for name in names for number in range(topics.PARTITIONS)]

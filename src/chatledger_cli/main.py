@@ -33,6 +33,7 @@ COMMANDS = {
     "verify": "chatledger_cli.history",
     "rebuild": "chatledger_cli.history",
     "dead": "chatledger_cli.dead",
+    "keys": "chatledger_cli.keys",
     "projects": "chatledger_cli.projects",
     "topics": "chatledger_cli.topic_list",
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from chatledger.errors import ConfigurationError
+from chatledger.settings import read_settings
 from chatledger_cli.connect import broker_address, running_up
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger_cli.up_settings import UpSettings
 
 
 def bootstrap_servers() -> str:

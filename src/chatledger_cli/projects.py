@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from chatledger.project_files import load_projects
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger.settings import read_settings
+from chatledger_cli.up_settings import UpSettings
 
 group = typer.Typer(help="Look at project files.", no_args_is_help=True)
 

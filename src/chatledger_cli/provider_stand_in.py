@@ -1,46 +1,39 @@
-"""A stand-in for the providers' HTTP APIs: takes messages over real HTTP and answers as Chat2Desk does.
+"""A stand-in for the providers' HTTP APIs: takes messages over real HTTP and answers as Chat2Desk, Twilio or Meta does.
 
-For the demo, tests and benchmarks; it handles thousands of requests a second on part of a core. A message that comes
-again with the same idempotency key is answered with the same message id. `GET /received?after=N` returns what came,
-from the Nth on, as JSON; `GET /count` how much that is.
+For the demo, tests and benchmarks; it handles thousands of requests a second on part of a core. Which provider is meant
+the path tells. At Chat2Desk a message that comes again with the same idempotency key has the same message id; the
+others promise no such thing, and so each request that they take is a message of its own. `GET /received?after=N`
+returns what came, from the Nth on, as JSON; `GET /count` how much that is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Literal, cast
+from dataclasses import asdict
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import httptools
 import orjson
 
+from chatledger_cli.provider_dialects import (
+    Answer,
+    ReceivedMessage,
+    acceptance,
+    provider_message_id,
+    read_message,
+    refusal,
+    status_callback,
+    twilio_error,
+)
+
+__all__ = ["ACCEPTED", "Answer", "ProviderStandIn", "ReceivedMessage", "accept_everything", "twilio_error"]
+
 HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedMessage:
-    """One request to send a message, as it came. `arrived_at` is Unix time in seconds."""
-
-    client_id: str
-    text: str
-    idempotency_key: str
-    authorization: str
-    arrived_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """How to answer a message. `body` unset means what Chat2Desk says; "reset" and "hang" give no answer at all."""
-
-    status: int = 200
-    delay_s: float = 0.0
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    instead: Literal["reset", "hang"] | None = None
-
+FIRST_NUMBER = 1_000_000
+CALLBACK_TIMEOUT_S = 5.0
 
 ACCEPTED = Answer()
 
@@ -53,12 +46,19 @@ def accept_everything(message: ReceivedMessage) -> Answer:
 class ProviderStandIn:
     """The server: `start()`, `url`, `received`, `stop()`, all on one event loop."""
 
-    def __init__(self, script: Callable[[ReceivedMessage], Answer] = accept_everything) -> None:
+    def __init__(
+        self, script: Callable[[ReceivedMessage], Answer] = accept_everything, *, first_number: int = FIRST_NUMBER
+    ) -> None:
+        self._first_number = first_number
         self.received: list[ReceivedMessage] = []
         self.script = script
         self.message_ids: dict[str, int] = {}
+        self.callback_statuses: list[tuple[str, int]] = []
+        """Of each status that was reported what the callback URL answered; 0 where it did not."""
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
+        self._reporting: set[asyncio.Task[None]] = set()
+        self._session: aiohttp.ClientSession | None = None
 
     @property
     def url(self) -> str:
@@ -78,6 +78,12 @@ class ProviderStandIn:
         if self._server is None:
             return
         self._server.close()
+        for task in self._reporting:
+            task.cancel()
+        await asyncio.gather(*self._reporting, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
         for connection in list(self._connections):
             connection.close()
         await self._server.wait_closed()
@@ -88,10 +94,29 @@ class ProviderStandIn:
         self.received.append(message)
         return self.script(message)
 
-    def message_id(self, message: ReceivedMessage) -> int:
-        """The id that this message has here: one for each idempotency key."""
-        key = message.idempotency_key or f"none {len(self.received)}"
-        return self.message_ids.setdefault(key, 1_000_000 + len(self.message_ids))
+    def number(self, message: ReceivedMessage) -> int:
+        """The number of a message that was taken: at Chat2Desk one for each idempotency key."""
+        key = message.idempotency_key if message.channel == "chat2desk" else ""
+        count = len(self.message_ids)
+        return self.message_ids.setdefault(key or f"none {count}", self._first_number + count)
+
+    def report(self, message: ReceivedMessage, number: int, answer: Answer) -> None:
+        """Begin to post the answer's callbacks, one after the other."""
+        if answer.callbacks and message.callback_url:
+            task = asyncio.get_running_loop().create_task(self._report(message, number, answer))
+            self._reporting.add(task)
+            task.add_done_callback(self._reporting.discard)
+
+    async def _report(self, message: ReceivedMessage, number: int, answer: Answer) -> None:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CALLBACK_TIMEOUT_S))
+        for status in answer.callbacks:
+            headers, body = status_callback(message, provider_message_id(message, number), status)
+            try:
+                async with self._session.post(message.callback_url, data=body, headers=headers) as answered:
+                    self.callback_statuses.append((status, answered.status))
+            except (aiohttp.ClientError, TimeoutError):
+                self.callback_statuses.append((status, 0))
 
 
 class _Connection(asyncio.Protocol):
@@ -142,9 +167,9 @@ class _Connection(asyncio.Protocol):
             self._respond(200, self._report(url.decode()), {})
             return
         try:
-            message = _message(headers, body)
-        except (orjson.JSONDecodeError, AttributeError):
-            self._respond(400, b'{"status":"error","message":"body is not a JSON object"}', {})
+            message = read_message(urlsplit(url.decode()).path, headers, body)
+        except (ValueError, AttributeError):
+            self._respond(400, b'{"status":"error","message":"body is not a message"}', {})
             return
         answer = self._provider.take(message)
         if answer.delay_s > 0:
@@ -153,18 +178,17 @@ class _Connection(asyncio.Protocol):
             self._answer(message, answer)
 
     def _answer(self, message: ReceivedMessage, answer: Answer) -> None:
+        status, body = answer.status, answer.body
+        if answer.accepted:
+            number = self._provider.number(message)
+            accepted_status, accepted_body = acceptance(message, number)
+            status = accepted_status if status == 200 else status
+            body = accepted_body if body is None else body
+            self._provider.report(message, number, answer)
         if answer.instead == "reset":
             self.close()
-        if answer.instead is not None:
-            return
-        if answer.body is not None:
-            body = answer.body
-        elif 200 <= answer.status < 300:
-            number = self._provider.message_id(message)
-            body = b'{"status":"success","data":{"message_id":%d,"type":"to_client"}}' % number
-        else:
-            body = b'{"status":"error","message":"scripted"}'
-        self._respond(answer.status, body, answer.headers)
+        if answer.instead is None:
+            self._respond(status, refusal(message, status) if body is None else body, answer.headers)
 
     def _respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         if self._transport is None:
@@ -181,14 +205,3 @@ class _Connection(asyncio.Protocol):
             after = int(parse_qs(split.query).get("after", ["0"])[0])
             return orjson.dumps([asdict(message) for message in self._provider.received[after:]])
         return orjson.dumps({"count": len(self._provider.received)})
-
-
-def _message(headers: Mapping[bytes, bytes], body: bytes) -> ReceivedMessage:
-    content = orjson.loads(body)
-    return ReceivedMessage(
-        client_id=str(content.get("client_id", "")),
-        text=str(content.get("text", "")),
-        idempotency_key=headers.get(b"idempotency-key", b"").decode("latin-1"),
-        authorization=headers.get(b"authorization", b"").decode("latin-1"),
-        arrived_at=time.time(),
-    )

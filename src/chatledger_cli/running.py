@@ -17,6 +17,8 @@ from chatledger.errors import ConfigurationError
 
 LOCK_FILE = "up.lock"
 STATE_FILE = "up.json"
+POSTGRES_FOLDER = "postgres"
+"""The embedded Postgres's folder within the data folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from chatledger import topics
-from chatledger.events import EVENTS, deliveries, dialog, inbound, letters, orders
+from chatledger.events import EVENTS, cart, deliveries, dialog, inbound, inventory, letters, orders, outreach
 from chatledger.events.base import Event
 from chatledger.events.codec import SCHEMA_PREFIX, UPCASTERS, Upcaster
 from chatledger_cli.schema_changes import breaking_changes
@@ -32,21 +32,36 @@ Schema = dict[str, Any]
 
 FOLDER = Path("schemas")
 ASYNCAPI = "asyncapi.yaml"
+WRITERS: dict[str, dict[str, tuple[type[Event], ...]]] = {
+    topics.INBOUND: {
+        "ingress": (inbound.MessageReceived, inbound.WebhookNoted, inbound.DeliveryReported),
+        "notify": (inbound.TimerFired,),
+        "billing": (inbound.OrderReported, inbound.InvoiceReported),
+        "outreach": (inbound.NoticeDue,),
+    },
+    topics.DIALOG: {"dialog": (*dialog.EVENTS, *cart.EVENTS)},
+    topics.BILLING: {"billing": (*orders.EVENTS, dialog.OrderCancelled)},
+    topics.NOTIFY: {"notify": deliveries.EVENTS},
+    topics.OUTREACH: {"outreach": outreach.EVENTS},
+    topics.INVENTORY: {"crm": inventory.EVENTS},
+    topics.DEAD: dict.fromkeys(("dialog", "billing", "notify", "outreach", "crm"), letters.EVENTS),
+}
+"""Which service writes which events on which topic. What the ledger itself cannot read it keeps, and publishes not."""
 FAMILIES: dict[str, tuple[type[Event], ...]] = {
-    topics.INBOUND: inbound.EVENTS,
-    topics.DIALOG: dialog.EVENTS,
-    topics.BILLING: orders.EVENTS,
-    topics.NOTIFY: deliveries.EVENTS,
-    topics.DEAD: letters.EVENTS,
+    topic: tuple(dict.fromkeys(each for events in writers.values() for each in events))
+    for topic, writers in WRITERS.items()
 }
 """Which events are on which topic."""
 PURPOSES = {
-    topics.INBOUND: "What comes from outside: messages of clients, other webhooks, timers.",
+    topics.INBOUND: "What conversations have to know: messages of clients, other webhooks, timers, reports, notices.",
     topics.DIALOG: "What the dialog decided, one versioned stream per conversation.",
     topics.BILLING: "Orders and invoices, one versioned stream each.",
-    topics.NOTIFY: "What became of each message to a client.",
+    topics.NOTIFY: "What became of each message to a client, one versioned stream each.",
+    topics.OUTREACH: "Reminders and campaigns, one versioned stream each.",
+    topics.INVENTORY: "Stock and prices from a project's other system, and the orders that it was given.",
     topics.DEAD: "Records that a service could not process, with the cause.",
 }
+KEY = "The conversation id; of what is no client's: project/campaigns/id, project/inventory/sku, project/crm/order id."
 _NAME = re.compile(r"(?P<type>.+)\.v(?P<version>[1-9]\d*)\.json")
 
 
@@ -86,10 +101,23 @@ def asyncapi() -> Schema:
             }
             for topic, family in FAMILIES.items()
         },
+        "operations": {
+            f"{service} writes {topic}": _operation(topic, written)
+            for topic, writers in WRITERS.items()
+            for service, written in writers.items()
+        },
         "components": {
             "messages": {each.type: _message(each) for each in EVENTS},
             "schemas": {"CloudEventHeaders": _headers()},
         },
+    }
+
+
+def _operation(topic: str, written: tuple[type[Event], ...]) -> Schema:
+    return {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{topic}"},
+        "messages": [{"$ref": f"#/channels/{topic}/messages/{each.type}"} for each in written],
     }
 
 
@@ -100,7 +128,7 @@ def _message(event_class: type[Event]) -> Schema:
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/CloudEventHeaders"},
         "payload": {"$ref": f"./{file_name(event_class)}"},
-        "bindings": {"kafka": {"key": {"type": "string", "description": "The conversation id."}}},
+        "bindings": {"kafka": {"key": {"type": "string", "description": KEY}}},
     }
 
 
@@ -113,7 +141,7 @@ def _headers() -> Schema:
         "ce_id": {"type": "string", "format": "uuid", "description": derived},
         "ce_source": {"type": "string", "format": "uri-reference"},
         "ce_type": text,
-        "ce_subject": {"type": "string", "description": "The conversation: project/channel/client. The key as well."},
+        "ce_subject": {"type": "string", "description": "The key as well: the conversation, project/channel/client."},
         "ce_time": {"type": "string", "format": "date-time"},
         "ce_dataschema": {"type": "string", "pattern": f"^{SCHEMA_PREFIX}.+:[1-9][0-9]*$"},
         "ce_stream": text,

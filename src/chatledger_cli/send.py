@@ -5,28 +5,37 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
-import orjson
 import psycopg
 import typer
 
-from chatledger.channels.signatures import hmac_text
+from chatledger.channels import CHANNELS
 from chatledger.errors import ChatledgerError, ConfigurationError, OutsideUnavailable
 from chatledger.project_files import default_project, load_projects
 from chatledger.projects import ChannelSettings
+from chatledger.settings import PublicBaseUrl, read_settings
 from chatledger_cli.connect import database_url
 from chatledger_cli.places import http_port
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger_cli.up_settings import UpSettings
+from chatledger_cli.webhooks import DEFAULT_CLIENTS, Webhook, webhook_of
 
 REPLY_TIMEOUT_S = 15.0
 POLL_PAUSE_S = 0.05
 REPLY_QUERY = """
 SELECT data->>'text' FROM ledger.events
-WHERE type = 'reply.requested' AND stream = %(stream)s AND metadata->>'causationid' = %(id)s
-ORDER BY position LIMIT 1
+WHERE type = 'reply.requested' AND stream = %(stream)s AND metadata->>'correlationid' = %(id)s
+ORDER BY position
 """
+"""By correlation: an order is answered because billing reported its invoice, two causes later."""
+
+
+class SendSettings(UpSettings):
+    """The settings of the system that is sent to."""
+
+    public_base_url: PublicBaseUrl = ""
+    """What it takes for its own address, which a signature may cover; unset, the address that is posted to."""
 
 
 class Refused(ChatledgerError):
@@ -41,8 +50,10 @@ def register(app: typer.Typer) -> None:
 def send(
     text: Annotated[str, typer.Argument(help="What the client writes.")],
     project: Annotated[str | None, typer.Option(help="The project; by default the channel's default project.")] = None,
-    client: Annotated[str, typer.Option(help="The client's id at the provider.")] = "1001",
-    channel: Annotated[str, typer.Option(help="The channel.")] = "chat2desk",
+    client: Annotated[
+        str | None, typer.Option(help="The client's id at the provider; on WhatsApp the phone number.")
+    ] = None,
+    channel: Annotated[str, typer.Option(help=f"The channel: {', '.join(CHANNELS)}.")] = "chat2desk",
     url: Annotated[
         str | None, typer.Option(help="Where chatledger listens; by default the one that runs here.")
     ] = None,
@@ -56,20 +67,30 @@ def send(
 
     Example: chatledger send "hello" --follow
 
+    Example: chatledger send "100 cement" --channel twilio --client +919900000001
+
     Example: chatledger send "Baker Street 221b, London" --client 4711 --project order-form
     """
     if wait_s:
         _wait_until_healthy(url, wait_s)
     base = _base(url)
     name, settings = _project(project, channel)
-    body = orjson.dumps(_webhook(text, client, message_id or time.time_ns() // 1_000))
-    event_id, elapsed_ms = _post(
-        f"{base}/webhook/{channel}/{name}", body, _signed(settings, body), token_env=settings.webhook_token_env
+    path = f"/webhook/{channel}/{name}"
+    webhook = webhook_of(
+        channel,
+        text,
+        client=client or DEFAULT_CLIENTS[channel],
+        message_id=message_id or time.time_ns() // 1_000,
+        url=(read_settings(SendSettings).public_base_url.rstrip("/") or base) + path,
+        settings=settings,
+        environment=os.environ,
     )
-    conversation = f"{name}/{channel}/{client}"
+    token_env = CHANNELS[channel].variables_for(settings).webhook_token
+    event_id, elapsed_ms = _post(base + path, webhook, token_env=token_env)
+    conversation = f"{name}/{channel}/{webhook.client_id}"
     typer.echo(f"200 acknowledged in {elapsed_ms:.1f} ms: event {event_id}, conversation {conversation}")
     if follow:
-        typer.echo(asyncio.run(_reply(conversation, event_id)))
+        typer.echo("\n\n".join(asyncio.run(_replies(conversation, event_id))))
 
 
 def _base(url: str | None) -> str:
@@ -90,7 +111,7 @@ def _wait_until_healthy(url: str | None, wait_s: float) -> None:
 
 
 def _project(name: str | None, channel: str) -> tuple[str, ChannelSettings]:
-    projects = load_projects(read_settings(UpSettings).projects)
+    projects = load_projects(read_settings(SendSettings).projects)
     project = projects.get(name) if name else default_project(projects, channel)
     if project is None or channel not in project.channels:
         choices = ", ".join(each.name for each in projects.values() if channel in each.channels)
@@ -98,39 +119,12 @@ def _project(name: str | None, channel: str) -> tuple[str, ChannelSettings]:
     return project.name, project.channels[channel]
 
 
-def _webhook(text: str, client: str, message_id: int) -> dict[str, Any]:
-    """The provider's real form."""
-    return {
-        "hook_type": "inbox",
-        "type": "from_client",
-        "message_id": message_id,
-        "client_id": int(client) if client.isascii() and client.isdigit() else client,
-        "dialog_id": 1,
-        "channel_id": 1,
-        "transport": "whatsapp",
-        "text": text,
-    }
-
-
-def _signed(settings: ChannelSettings, body: bytes) -> dict[str, str]:
-    """The headers by which we are let in, from the variables that the project names."""
-    headers = {"content-type": "application/json"}
-    tokens = os.environ.get(settings.webhook_token_env, "").replace(",", " ").split()
-    if tokens:
-        headers["x-webhook-token"] = tokens[0]
-    scheme = settings.hmac
-    secrets = os.environ.get(scheme.secret_env, "").replace(",", " ").split() if scheme else []
-    if scheme and secrets:
-        headers[scheme.header.lower()] = hmac_text(scheme, secrets[0], body)
-    return headers
-
-
-def _post(url: str, body: bytes, headers: dict[str, str], *, token_env: str) -> tuple[str, float]:
+def _post(url: str, webhook: Webhook, *, token_env: str) -> tuple[str, float]:
     """The event's id, and how long the answer took in ms. Raises Refused, OutsideUnavailable."""
     try:
         with httpx.Client(trust_env=False, timeout=10.0) as client:
             started = time.monotonic()
-            answer = client.post(url, content=body, headers=headers)
+            answer = client.post(url, content=webhook.body, headers={**webhook.headers})
             elapsed_ms = (time.monotonic() - started) * 1000
     except httpx.ConnectError as wrong:
         raise OutsideUnavailable(f"nothing listens at {url}: start `chatledger up`, or give --url") from wrong
@@ -146,19 +140,19 @@ def _post(url: str, body: bytes, headers: dict[str, str], *, token_env: str) -> 
     raise Refused(f"{answer.status_code} {said}{hint}")
 
 
-async def _reply(conversation: str, event_id: str) -> str:
-    """The text of the reply, from the ledger. Raises OutsideUnavailable when none comes in time."""
+async def _replies(conversation: str, event_id: str) -> list[str]:
+    """The texts of the replies, from the ledger. Raises OutsideUnavailable when none comes in time."""
     wanted = {"stream": f"conversation-{conversation}", "id": event_id}
     deadline = time.monotonic() + REPLY_TIMEOUT_S
     try:
         async with (
-            database_url(read_settings(UpSettings)) as url,
+            database_url(read_settings(SendSettings)) as url,
             await psycopg.AsyncConnection.connect(url, autocommit=True) as connection,
         ):
             while time.monotonic() < deadline:
-                row = await (await connection.execute(REPLY_QUERY, wanted)).fetchone()
-                if row is not None:
-                    return str(row[0])
+                rows = await (await connection.execute(REPLY_QUERY, wanted)).fetchall()
+                if rows:
+                    return [str(row[0]) for row in rows]
                 await asyncio.sleep(POLL_PAUSE_S)
     except psycopg.Error as wrong:
         raise OutsideUnavailable(f"the ledger does not answer: {wrong}") from wrong

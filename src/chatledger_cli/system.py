@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,15 @@ import httpx
 
 from chatledger.errors import ChatledgerError, OutsideUnavailable
 from chatledger.project_files import load_projects
-from chatledger.projects import Project
 from chatledger_cli.backends import Backends, make_topics, migrate_all, open_backends
 from chatledger_cli.lags import Lags
 from chatledger_cli.rebuilding import rebuild_where_needed
 from chatledger_cli.running import UpState, only_one, remove_state, write_state
+from chatledger_cli.services import services_of
 from chatledger_cli.supervisor import ChildPlan, Log, Say, Supervisor
+from chatledger_cli.unset import what_is_unset
 from chatledger_cli.up_settings import UpSettings
-from chatledger_ingress.secrets import open_doors, read_secrets
 from chatledger_ingress.server import listen
-from chatledger_notify.settings import accounts_of
 
 HEALTHY_TIMEOUT_S = 60.0
 """From the first child's start to a healthy system: a few seconds, more on a busy machine."""
@@ -64,19 +63,19 @@ async def running(
     say: Say,
     log: Log,
     stop: asyncio.Event | None = None,
+    providers_are_here: bool = False,
 ) -> AsyncIterator[System]:
     """Start everything, and yield it when it is healthy; drain and stop at the end, in the order of the line.
 
     `environment` goes to every service; `say` gets our own lines, `log` those of the services, with their names.
+    Where `providers_are_here`, on this machine, they know us by our own address, unless the environment has another.
     Before it yields it raises ConfigurationError, OutsideUnavailable, ChildrenFailed, or StoppedWhileStarting when
     `stop` is set.
     """
     projects = load_projects(settings.projects)
-    for door in open_doors(projects, read_secrets(projects, environment), host=settings.host):
-        token = projects[door.project].channels[door.channel].webhook_token_env
-        say(f"warning: anybody on this machine can post to {door.project} by {door.channel}: set {token}")
-    for token in missing_tokens(projects, environment):
-        say(f"warning: no reply reaches a client until {token} is set: they wait; --stand-in answers for the provider")
+    services = services_of(projects)
+    for sentence in what_is_unset(projects, environment, host=settings.host):
+        say(sentence)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(only_one(settings.data_dir))
         listener = stack.enter_context(listen(settings.host, settings.port))
@@ -85,10 +84,20 @@ async def running(
         backends = await stack.enter_async_context(
             open_backends(settings.broker or None, settings.database_url or None, settings.data_dir.resolve())
         )
-        await _prepare(backends, say)
-        lags = await stack.enter_async_context(Lags.open(backends))
-        supervisor = Supervisor(_plans(settings, environment, backends, listener), say=say, log=log)
-        system = System(url=_url(settings.host, port), port=port, backends=backends, supervisor=supervisor, lags=lags)
+        await _prepare(backends, services, say)
+        lags = await stack.enter_async_context(
+            Lags.open(
+                broker=backends.broker,
+                incarnation=backends.incarnation,
+                database=backends.database,
+                services=services,
+            )
+        )
+        url = _url(settings.host, port)
+        if providers_are_here:
+            environment = {"PUBLIC_BASE_URL": url, **environment}
+        supervisor = Supervisor(_plans(settings, services, environment, backends, listener), say=say, log=log)
+        system = System(url=url, port=port, backends=backends, supervisor=supervisor, lags=lags)
         try:
             await supervisor.start()
             await _until_healthy(system, stop or asyncio.Event())
@@ -107,13 +116,6 @@ async def running(
             await _drain(system, say)
 
 
-def missing_tokens(projects: Mapping[str, Project], environment: Mapping[str, str]) -> list[str]:
-    """The variables of the tokens without which replies wait, as notify judges it."""
-    accounts = accounts_of(projects, environment)
-    missing = [projects[name].channels[channel].api_token_env for (name, channel), it in accounts.items() if it is None]
-    return list(dict.fromkeys(missing))
-
-
 def _backends_to_be(settings: UpSettings) -> str:
     """Where broker and database will be; of the embedded broker also what it cannot promise."""
     broker = f"broker {settings.broker}" if settings.broker else "the embedded broker (in memory: for trying out)"
@@ -121,20 +123,24 @@ def _backends_to_be(settings: UpSettings) -> str:
     return f"{broker}, {database}"
 
 
-async def _prepare(backends: Backends, say: Say) -> None:
+async def _prepare(backends: Backends, services: Sequence[str], say: Say) -> None:
     """Topics, tables, and the dialog's states where this broker has never seen them."""
     if not backends.broker_is_embedded:
         made = await make_topics(backends.broker)
         if made:
             say(f"created the topics {', '.join(made)}")
-    await migrate_all(backends.database)
+    await migrate_all(backends.database, services)
     rebuilt = await rebuild_where_needed(backends)
     if rebuilt:
         say(f"{rebuilt} conversations put back from the ledger: this broker is new to it")
 
 
 def _plans(
-    settings: UpSettings, environment: Mapping[str, str], backends: Backends, listener: socket.socket
+    settings: UpSettings,
+    services: Sequence[str],
+    environment: Mapping[str, str],
+    backends: Backends,
+    listener: socket.socket,
 ) -> list[ChildPlan]:
     """The children, in the order in which they are drained."""
     shared = {
@@ -143,6 +149,7 @@ def _plans(
         "CHATLEDGER_DATABASE": backends.database,
         "CHATLEDGER_PROJECTS": str(settings.projects.resolve()),
         "CHATLEDGER_DATA_DIR": str(settings.data_dir.resolve()),
+        "CHATLEDGER_HOST": settings.host,
         "PROMETHEUS_MULTIPROC_DIR": str(_fresh_folder(settings.data_dir.resolve() / "metrics")),
         "PYTHONUNBUFFERED": "1",
     }
@@ -160,11 +167,13 @@ def _plans(
         )
 
     descriptor = listener.fileno()
-    return [
-        plan("web", "chatledger_cli.web", str(descriptor), descriptors=(descriptor,)),
-        *(plan(name, "chatledger_dialog", CHATLEDGER_INSTANCE_ID=name) for name in settings.dialog_names),
-        *(plan(name, f"chatledger_{name}") for name in ("billing", "notify", "ledger")),
-    ]
+    plans = [plan("web", "chatledger_cli.web", str(descriptor), descriptors=(descriptor,))]
+    for service in services:
+        if service == "dialog":
+            plans += [plan(name, "chatledger_dialog", CHATLEDGER_INSTANCE_ID=name) for name in settings.dialog_names]
+        else:
+            plans.append(plan(service, f"chatledger_{service}"))
+    return plans
 
 
 async def _until_healthy(system: System, stop: asyncio.Event) -> None:
@@ -203,10 +212,12 @@ async def _ask_for_health(url: str) -> None:
 async def _drain(system: System, say: Say) -> None:
     """Stop the children from the front of the line to its end; what an embedded broker holds is read first."""
     for name in system.supervisor.names:
-        if system.backends.broker_is_embedded and name in ("dialog-0", "ledger"):
-            await _settle(system, say, only="ledger" if name == "ledger" else None)
+        if system.backends.broker_is_embedded and name == "ledger":
+            await _settle(system, say, only="ledger")
         if not await system.supervisor.stop(name):
             say(f"{name} was not drained")
+        if system.backends.broker_is_embedded and name == "web":
+            await _settle(system, say, only=None)
 
 
 async def _settle(system: System, say: Say, *, only: str | None) -> None:

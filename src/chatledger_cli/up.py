@@ -13,12 +13,12 @@ from typing import Annotated
 import orjson
 import typer
 
-from chatledger.channels import CHANNELS
+from chatledger.project_files import load_projects
+from chatledger.settings import read_settings
 from chatledger_cli.log_lines import readable
-from chatledger_cli.provider_stand_in import ACCEPTED, Answer, ProviderStandIn, ReceivedMessage
 from chatledger_cli.supervisor import Say
 from chatledger_cli.system import StoppedWhileStarting, System, running
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger_cli.up_settings import UpSettings
 
 NAME_WIDTH = 9
 
@@ -70,12 +70,14 @@ async def _up(settings: UpSettings, *, json_logs: bool, stand_in: bool) -> None:
 
     try:
         async with (
-            _provider(stand_in, say) as its_place,
-            running(settings, {**os.environ, **its_place}, say=say, log=log, stop=stop) as system,
+            _outside(settings, say, stand_in=stand_in) as its_place,
+            running(
+                settings, {**os.environ, **its_place}, say=say, log=log, stop=stop, providers_are_here=stand_in
+            ) as system,
         ):
             typer.echo(_ready_line(system))
             await _until_stopped(system, stop)
-            say("stopping: web, dialog, billing, notify, ledger")
+            say(f"stopping: {', '.join(system.supervisor.names)}")
     except StoppedWhileStarting:
         say("stopped before it was healthy")
     else:
@@ -83,21 +85,16 @@ async def _up(settings: UpSettings, *, json_logs: bool, stand_in: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _provider(wanted: bool, say: Say) -> AsyncIterator[dict[str, str]]:
-    """The environment that leads every channel to a stand-in, while it runs; nothing where none is wanted."""
-
-    def show(message: ReceivedMessage) -> Answer:
-        say(f"reply to client {message.client_id}: {message.text}")
-        return ACCEPTED
-
-    if not wanted:
+async def _outside(settings: UpSettings, say: Say, *, stand_in: bool) -> AsyncIterator[dict[str, str]]:
+    """The environment that leads every service to a stand-in, while it runs; nothing where none is wanted."""
+    if not stand_in:
         yield {}
         return
-    provider = await ProviderStandIn(show).start()
-    try:
-        yield {channel.api_url_env: provider.url for channel in CHANNELS.values()}
-    finally:
-        await provider.stop()
+    # Imported here: without a stand-in its HTTP servers and clients are not loaded.
+    from chatledger_cli.stand_ins import stand_ins
+
+    async with stand_ins(load_projects(settings.projects), say) as environment:
+        yield environment
 
 
 async def _until_stopped(system: System, stop: asyncio.Event) -> None:

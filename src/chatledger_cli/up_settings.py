@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import AliasChoices, Field, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic import AliasChoices, Field
 
-from chatledger.errors import ConfigurationError
 from chatledger.settings import CommonSettings
 from chatledger.topics import PARTITIONS
 
@@ -41,25 +38,3 @@ class UpSettings(CommonSettings):
         """One instance name for each dialog worker."""
         workers = min(self.dialog_workers, PARTITIONS) if self.broker else 1
         return [f"dialog-{number}" for number in range(workers)]
-
-
-Settings = TypeVar("Settings", bound=BaseSettings)
-
-
-def read_settings(settings: type[Settings]) -> Settings:
-    """Read settings from the environment. Raises ConfigurationError that names the first wrong variable."""
-    try:
-        return settings()
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False)[0]
-        raise ConfigurationError(f"{_variable(settings, str(first['loc'][0]))}: {first['msg']}") from wrong
-
-
-def _variable(settings: type[BaseSettings], place: str) -> str:
-    """The variable that was meant: of a setting's names the one that is set."""
-    for field in settings.model_fields.values():
-        if isinstance(field.validation_alias, AliasChoices):
-            names = [str(choice) for choice in field.validation_alias.choices]
-            if place in names:
-                return next((name for name in names if name in os.environ), place)
-    return place if place.isupper() else f"CHATLEDGER_{place.upper()}"

@@ -14,6 +14,7 @@ from chatledger.conversation import Status
 from chatledger.dead_letters import UNKNOWN_CONVERSATION
 from chatledger.events import UnknownEvent
 from chatledger.events.ids import derive_id
+from chatledger.events.inbound import MessageReceived
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.ports import Appended, ConsumedRecord, Ledger, LedgerEvent
 from chatledger.replay import fold, fold_ledger, state_hash, state_of
@@ -127,7 +128,9 @@ async def test_data_that_does_not_fit_its_schema_is_kept_as_unknown(ledger):
     record = recorded(message("77", 1, "hi"), topic=topics.INBOUND)
     await ledger.append([replace(record, value=b'{"text": 5}')])
     (event,) = await everything(ledger)
-    assert event.envelope.data == UnknownEvent(type_name="message.received", schema_version=1, data={"text": 5})
+    assert event.envelope.data == UnknownEvent(
+        type_name="message.received", schema_version=MessageReceived.version, data={"text": 5}
+    )
 
 
 async def test_a_second_event_in_one_place_of_a_stream_becomes_a_dead_letter(ledger):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +16,17 @@ from tests.e2e.up_process import PROJECTS
 pytestmark = pytest.mark.slow
 
 KEYS = ["webhooks", "acknowledged", "duplicates", "events", "orders", "invoices", "replies", "violations", "seconds"]
-REPLIES = 28  # what the first four customers write
+# Of four customers three write to the order form bot, 5, 10 and 10 messages, and one to the store.
+TEXTS, REPLIES = 25 + 3, 25 + 4
+ECHOES, REPORTS = 3, 2 * 4
 
 
-def demo(folder: Path) -> subprocess.CompletedProcess[str]:
+def demo(folder: Path, *, clients: int = 4, projects: Path = PROJECTS) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CHATLEDGER_")}
     return subprocess.run(
-        [sys.executable, "-m", "chatledger_cli.main", "demo", "--clients", "4", "--json"],
+        [sys.executable, "-m", "chatledger_cli.main", "demo", "--clients", str(clients), "--json"],
         cwd=folder,
-        env=environment | {"CHATLEDGER_PROJECTS": str(PROJECTS)},
+        env=environment | {"CHATLEDGER_PROJECTS": str(projects)},
         capture_output=True,
         text=True,
         timeout=100,
@@ -38,12 +41,23 @@ def test_two_runs_in_one_folder(tmp_path: Path) -> None:
         assert run.returncode == 0, run.stderr + (tmp_path / "var" / "demo.log").read_text()[-3000:]
         figures = json.loads(run.stdout.splitlines()[-1])
         assert list(figures) == KEYS
-        # Four customers, of whom one cancels; one webhook in twenty is sent twice, and replies come back as echoes.
-        assert (figures["orders"], figures["invoices"], figures["replies"], figures["violations"]) == (3, 3, REPLIES, 0)
-        assert figures["acknowledged"] == figures["webhooks"] == REPLIES + 4 + figures["duplicates"]
+        assert (figures["orders"], figures["invoices"], figures["replies"], figures["violations"]) == (4, 4, REPLIES, 0)
+        # One webhook in twenty is sent twice; some replies come back as echoes, the store's are reported on.
+        assert figures["acknowledged"] == figures["webhooks"] == TEXTS + ECHOES + REPORTS + figures["duplicates"]
         assert figures["duplicates"] > 0
         assert figures["events"] > figures["webhooks"]
         assert figures["seconds"] < 60
-    assert "3 orders from 1 run;" in first.stderr
-    assert "6 orders from 2 runs;" in second.stderr
+        assert all(heading in run.stderr for heading in ("together", "order-form", "store"))
+    assert "4 orders from 1 run;" in first.stderr
+    assert "8 orders from 2 runs;" in second.stderr
     assert not (tmp_path / "var" / "up.json").exists()
+
+
+@pytest.mark.parametrize(("name", "replies"), [("order-form", 5), ("store", 4)])
+def test_with_one_project_it_shows_that_one(name: str, replies: int, tmp_path: Path) -> None:
+    (tmp_path / "projects").mkdir()
+    shutil.copy(PROJECTS / f"{name}.yaml", tmp_path / "projects")
+    run = demo(tmp_path, clients=1, projects=tmp_path / "projects")
+    assert run.returncode == 0, run.stderr + (tmp_path / "var" / "demo.log").read_text()[-3000:]
+    figures = json.loads(run.stdout.splitlines()[-1])
+    assert (figures["orders"], figures["invoices"], figures["replies"], figures["violations"]) == (1, 1, replies, 0)

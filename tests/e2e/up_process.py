@@ -15,8 +15,15 @@ from typing import Any
 import httpx
 import psutil
 
+from chatledger_cli.webhooks import TWILIO_ACCOUNT, WHATSAPP_NUMBER
+
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
 TOKEN = "e2e-token"
+TWILIO_TOKEN = "0123456789abcdef0123456789abcdef"
+PUBLIC_BASE_URL = "https://store.example"
+"""What Twilio knows us by, as behind a proxy: the address that it signs is not the one that we listen on."""
+NOT_OURS = ("CHATLEDGER_", "CHAT2DESK_", "TWILIO_", "META_", "WHATSAPP_", "PUBLIC_BASE_URL")
+"""Settings of whoever runs the tests."""
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 
@@ -35,7 +42,7 @@ class UpProcess:
 
     def __init__(self, folder: Path, *, provider_url: str = "", broker: str = "", database: str = "") -> None:
         self.folder = folder
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("CHATLEDGER_", "CHAT2DESK_"))}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
         ours = {
             "CHATLEDGER_PROJECTS": str(PROJECTS),
             "CHATLEDGER_DATA_DIR": str(folder / "var"),
@@ -43,6 +50,11 @@ class UpProcess:
             "CHATLEDGER_DATABASE": database,
             "CHAT2DESK_WEBHOOK_TOKEN": f"{TOKEN}, the-one-before",
             "CHAT2DESK_API_URL": provider_url,
+            "TWILIO_API_URL": provider_url,
+            "TWILIO_SID": TWILIO_ACCOUNT,
+            "TWILIO_AUTH_TOKEN": TWILIO_TOKEN,
+            "TWILIO_WHATSAPP_NUMBER": WHATSAPP_NUMBER,
+            "PUBLIC_BASE_URL": PUBLIC_BASE_URL,
             "PORT": "0",
         }
         self.environment = own | {name: value for name, value in ours.items() if value}

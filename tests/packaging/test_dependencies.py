@@ -17,6 +17,8 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 DEV = PROJECT["dependency-groups"]["dev"]
 # Part of the public face of a declared library, at a version that only that library may choose.
 BROUGHT_ALONG = {"psycopg": "psycopg-pool", "fastapi": "starlette", "faust-streaming": "mode-streaming"}
+OPTIONAL = {".embedded": "embedded", ".pdf": "pdf"}
+"""A part of a module's name, and the extra that such a module needs."""
 
 distributions_of = cache(packages_distributions)
 
@@ -45,8 +47,9 @@ def libraries_imported(text: str) -> set[str]:
 def test_every_imported_library_is_declared() -> None:
     undeclared = {}
     for path, text in python_files(read_tree(), "src/", "services/"):
-        # Only what starts the embedded default may need its extra; a deployment goes without.
-        declared = names(CORE + EXTRAS["embedded"]) if ".embedded" in module_name(path) else names(CORE)
+        # Only these modules may need their extra; a deployment goes without.
+        extras = [line for part, extra in OPTIONAL.items() if part in module_name(path) for line in EXTRAS[extra]]
+        declared = names(CORE + extras)
         declared |= {BROUGHT_ALONG[name] for name in declared & BROUGHT_ALONG.keys()}
         if missing := libraries_imported(text) - declared:
             undeclared[path] = missing

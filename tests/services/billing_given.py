@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import psycopg
 
 from chatledger import topics
 from chatledger.adapters.clock import ManualClock
 from chatledger.errors import BrokerUnavailable
 from chatledger.events.base import Event
 from chatledger.events.codec import to_wire
-from chatledger.events.dialog import OrderPlaced
+from chatledger.events.dialog import CancellationRequested, OrderPlaced
 from chatledger.events.envelope import Envelope
 from chatledger.events.ids import derive_id, order_number
+from chatledger.events.inbound import InvoiceReported, OrderReported
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.events.orders import OrderLine
+from chatledger.flows import Flow
 from chatledger.ports import ConsumedRecord
 from chatledger.project_files import load_projects
 from chatledger.projects import Project
 from chatledger_billing.app import Billing, build
+from chatledger_billing.relay import ReadModelWriter
 from chatledger_billing.store import BillingStore
 from chatledger_billing.worker import Worker
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WATER = OrderLine(name="drinking water, 19 l", quantity=3, unit_price_minor=25_000)
+TALKATIVE = Flow(
+    name="talkative",
+    decide=lambda state, cause, project: [],
+    texts={},
+    words=(),
+    react=dict.fromkeys((OrderReported, InvoiceReported), lambda state, cause, project: []),
+)
 PROJECTS = load_projects(Path(__file__).parents[2] / "projects")
 
 
@@ -49,7 +61,7 @@ def cause(data: Event, client: int | str = 1, *, project: str = "order-form", ti
     """The event as the dialog wraps it."""
     conversation = f"{project}/chat2desk/{client}"
     return Envelope(
-        id=derive_id("cause", client),
+        id=derive_id("cause", client, data.type),
         source="/chatledger/dialog",
         conversation=conversation,
         time=time,
@@ -70,9 +82,20 @@ def record(envelope: Envelope, offset: int, partition: int = 0) -> ConsumedRecor
     )
 
 
+def cancellation(client: int | str = 1) -> CancellationRequested:
+    """The client's wish that its order be cancelled."""
+    order = placed(client)
+    return CancellationRequested(order_id=order.order_id, order_number=order.order_number)
+
+
 def order_records(clients: Sequence[int], partition: int = 0) -> list[ConsumedRecord]:
     """An order of each client, one after the other on one partition."""
     return [record(cause(placed(client), client), offset, partition) for offset, client in enumerate(clients)]
+
+
+def talkative(name: str = "order-form") -> dict[str, Project]:
+    """Projects of which this one's flow wants to be told of orders and invoices: register TALKATIVE in FLOWS."""
+    return {**PROJECTS, name: replace(PROJECTS["order-form"], name=name, flow=TALKATIVE.name)}
 
 
 def unpriced(order: OrderPlaced) -> OrderPlaced:
@@ -127,6 +150,22 @@ def billing_on(
     finally:
         worker.close()
         store.close()
+
+
+@asynccontextmanager
+async def writer_on(url: str) -> AsyncIterator[ReadModelWriter]:
+    """A writer of the read model, on a connection of its own."""
+    connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+    async with connection:
+        yield ReadModelWriter(connection)
+
+
+async def relay_all(billing: Billing, url: str) -> None:
+    """Publish everything that is recorded, and lay it down."""
+    async with writer_on(url) as writer:
+        position, reached = -1, await writer.position()
+        while reached != position:
+            position, reached = reached, await billing.relay.step(writer, reached)
 
 
 StoreMaker = Callable[[], BillingStore]

@@ -14,13 +14,15 @@ from fastapi import FastAPI
 from chatledger.adapters.clock import ManualClock
 from chatledger.channels.base import InboundSecrets
 from chatledger.events.envelope import Envelope
-from chatledger.project_files import load_projects
-from chatledger.projects import HmacScheme, Limits, Project
+from chatledger.project_files import parse_project
+from chatledger.projects import ChannelSettings, HmacScheme, Limits, Project
+from chatledger_cli.webhooks import Webhook
 from chatledger_ingress.app import build
 from chatledger_ingress.health import Health
 from chatledger_ingress.secrets import Door
 
-PROJECTS = load_projects(Path(__file__).resolve().parents[2] / "projects")
+_EXAMPLE = Path(__file__).resolve().parents[2] / "projects" / "order-form.yaml"
+PROJECTS = {"order-form": parse_project(_EXAMPLE.read_text(encoding="utf-8"), where=_EXAMPLE.name)}
 PATH = "/webhook/chat2desk"
 PROJECT_PATH = "/webhook/chat2desk/order-form"
 NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -87,6 +89,8 @@ def ingress(
     limits: Limits | None = None,
     health: Health | None = None,
     more_projects: dict[str, Project] | None = None,
+    more_secrets: dict[Door, InboundSecrets] | None = None,
+    public_base_url: str = "",
 ) -> Ingress:
     """Build one whose only project is the example, with whatever the test varies."""
     project = PROJECTS["order-form"]
@@ -97,8 +101,35 @@ def ingress(
         projects={"order-form": project, **(more_projects or {})},
         publisher=publisher,
         clock=ManualClock(NOW),
-        secrets={Door("order-form", "chat2desk"): secrets or InboundSecrets()},
+        secrets={Door("order-form", "chat2desk"): secrets or InboundSecrets(), **(more_secrets or {})},
         health=health or Health(broker=passes, postgres=passes),
         monotonic=seconds,
+        public_base_url=public_base_url,
     )
     return Ingress(publisher, seconds, app)
+
+
+AUTH_TOKEN, APP_SECRET, VERIFY_TOKEN = "auth-token", "app-secret", "verify-token"
+
+
+def whatsapp_ingress(
+    *, channels: Sequence[str] = ("twilio", "meta"), public_base_url: str = "", **changes: Any
+) -> Ingress:
+    """Build one that has a store on WhatsApp beside the example; `changes` are other secrets of the store's Twilio."""
+    verify_tokens = ("retired", VERIFY_TOKEN)
+    secrets = {
+        "twilio": InboundSecrets(**({"tokens": (AUTH_TOKEN,), "verify_tokens": verify_tokens} | changes)),
+        "meta": InboundSecrets(tokens=(APP_SECRET,), verify_tokens=verify_tokens),
+    }
+    store = replace(PROJECTS["order-form"], name="store", channels={name: ChannelSettings() for name in channels})
+    return ingress(
+        more_projects={"store": store},
+        more_secrets={Door("store", name): secrets[name] for name in channels},
+        public_base_url=public_base_url,
+    )
+
+
+async def post_webhook(service: Ingress, url: str, webhook: Webhook) -> httpx.Response:
+    """POST what a provider has signed, as it is."""
+    async with service.client() as client:
+        return await client.post(url, content=webhook.body, headers={**webhook.headers})

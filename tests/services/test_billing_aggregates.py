@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from chatledger.errors import InvariantViolated
 from chatledger.events.orders import InvoiceIssued, OrderConfirmed, OrderCreated, OrderLine
 from chatledger_billing import decisions, invoices, orders
-from chatledger_billing.invoices import InvoiceRegister, InvoiceStatus
+from chatledger_billing.invoices import InvoiceStatus
+from chatledger_billing.numbering import NumberRegister, Series
 from chatledger_billing.orders import Order, OrderStatus
 from chatledger_billing.projection import project
 from chatledger_billing.rules import AMOUNT_MINOR_MAX, RuleBroken
-from chatledger_billing.store import DecisionMapper, memory_store
+from chatledger_billing.snapshots import follow
+from chatledger_billing.store import decision_mapper, memory_store
+from chatledger_billing.unit_of_work import UnitOfWork
 from chatledger_billing.views import amount_view
 from tests.services.billing_given import NOON, PROJECTS, WATER, cause, placed, unpriced
 
@@ -48,7 +51,7 @@ def test_an_invoice_takes_over_the_order_and_is_due_after_the_payment_days() -> 
     invoice = invoices.evolve(None, issued)
     assert (issued.total_minor, issued.currency, issued.lines) == (75_000, "INR", (WATER,))
     assert (issued.issued_on, issued.due_on) == (date(2026, 11, 21), date(2026, 12, 5))
-    assert (invoice.status, invoice.version, invoice.total.minor) == (InvoiceStatus.ISSUED, 1, 75_000)
+    assert (invoice.status, invoice.version, invoice.total_minor) == (InvoiceStatus.ISSUED, 1, 75_000)
 
 
 def test_events_that_cannot_have_happened_are_refused() -> None:
@@ -98,19 +101,31 @@ def test_an_order_without_a_price_has_no_invoice() -> None:
 
 
 def test_the_register_counts_on_from_its_newest_event() -> None:
-    register = InvoiceRegister(project="order-form", year=2026)
+    register = NumberRegister(project="order-form", year=2026)
     given = register.give(["a", "b"])
     later = register.after(1, given)
     assert (given.first, later.last, later.give(["c"]).first) == (1, 2, 3)
     assert later.number(3) == "INV-2026-000003"
 
 
+def test_credit_notes_have_numbers_of_their_own() -> None:
+    register = NumberRegister(series=Series.CREDIT_NOTE, project="order-form", year=2026)
+    assert register.number(1) == "CN-2026-000001"
+    assert register.after(1, register.give(["a"])).series is Series.CREDIT_NOTE
+    assert register.stream != NumberRegister(project="order-form", year=2026).stream
+
+
 def test_an_event_keeps_its_cause_through_the_store() -> None:
     order = placed()
-    decided = decisions.place(cause(order), order, PROJECTS)
-    everything = [*decided.decisions, *decisions.invoice([decided], InvoiceRegister(project="order-form", year=2026))]
-    mapper = memory_store().mapper
-    assert isinstance(mapper, DecisionMapper)
+    work = UnitOfWork(memory_store())
+    assert work.place(decisions.place(cause(order), order, PROJECTS))
+    everything, mapper = work.complete(), decision_mapper()
+    assert [each.event.type for each in everything] == [
+        "order.created",
+        "order.confirmed",
+        "invoice.issued",
+        "invoice_numbers.given",
+    ]
     assert [mapper.to_domain_event(mapper.to_stored_event(each)) for each in everything] == everything
     envelope = decisions.to_envelope(everything[0])
     assert (envelope.causation_id, envelope.correlation_id) == (cause(order).id, cause(order).correlation_id)
@@ -120,9 +135,15 @@ def test_an_event_keeps_its_cause_through_the_store() -> None:
 def test_events_become_rows() -> None:
     order = placed()
     decided = decisions.place(cause(order), order, PROJECTS)
-    changes = project(enumerate(map(decisions.to_envelope, decided.decisions), start=7))
-    assert [(row["status"], row["position"], row["total_minor"]) for row in changes.orders] == [("draft", 7, 75_000)]
-    assert [(row["status"], row["version"]) for row in changes.moves.values()] == [("confirmed", 2)]
+    log = list(enumerate(decided.decisions, start=7))
+
+    def read_stream(name: str, until: int) -> list[decisions.Decision]:
+        return [each for each in decided.decisions if each.originator_version <= until]
+
+    (row,) = project(follow(log, read_stream)).orders.values()
+    assert (row["status"], row["version"], row["position"], row["total_minor"]) == ("confirmed", 2, 7, 75_000)
+    (later,) = project(follow(log[1:], read_stream)).orders.values()
+    assert {**later, "position": 7} == row
     assert isinstance(decided.decisions[0].event, OrderCreated)
 
 

@@ -16,7 +16,8 @@ from chatledger.events.dialog import OrderCancelled
 from chatledger.ports import ConsumedRecord, TopicPartition
 from chatledger_billing.app import set_up_database
 from chatledger_billing.decisions import Decision
-from chatledger_billing.invoices import NumbersGiven, invoice_id_of
+from chatledger_billing.invoices import invoice_id_of
+from chatledger_billing.numbering import NumbersGiven
 from chatledger_billing.store import BillingStore, memory_store, postgres_store
 from tests.services.billing_given import (
     RememberedPublisher,
@@ -58,7 +59,7 @@ async def test_a_placed_order_is_created_confirmed_and_invoiced(open_store: Stor
         assert order is not None
         assert invoice is not None
         assert (order.status, order.version) == ("confirmed", 2)
-        assert (invoice.number, invoice.total.minor, invoice.order_id) == ("INV-2026-000001", 75_000, order.id)
+        assert (invoice.number, invoice.total_minor, invoice.order_id) == ("INV-2026-000001", 75_000, order.id)
         assert await billing.positions.load([FIRST]) == {FIRST: 1}
         assert store.order("another") is None
         assert store.invoice("another") is None

@@ -16,6 +16,7 @@ from chatledger.dialog_table import Entry, decode_entry, encode_entry
 from chatledger.errors import BrokerUnavailable, LostOwnership
 from chatledger.events.codec import Headers, from_wire, to_wire
 from chatledger.events.envelope import Envelope
+from chatledger.events.inbound import DeliveryReported
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.project_files import load_projects
 from chatledger_dialog.handlers import BatchHandler, BatchResult, fold_batch
@@ -256,3 +257,20 @@ def test_states_keep_few_of_them_decoded_and_forget_what_another_worker_may_chan
     found = states.get(b"c")
     assert found is not None
     assert found.offset == 99
+
+
+def test_what_a_provider_reports_of_our_messages_is_passed_over_unread() -> None:
+    said = message("77", 1, "hi")
+    report = DeliveryReported(
+        channel="chat2desk",
+        client_id="77",
+        provider_message_id="SM1",
+        delivery_id=None,
+        status="read",
+        error=None,
+        raw={},
+    )
+    [read, unreadable] = records([replace(said, data=report)] * 2)
+    result = fold([read, replace(unreadable, value=b"not JSON")], {})
+    assert result == BatchResult()
+    assert fold(records([said]), {}).outputs

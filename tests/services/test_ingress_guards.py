@@ -12,8 +12,8 @@ import pytest
 
 from chatledger.channels.base import InboundSecrets
 from chatledger.errors import ConfigurationError
-from chatledger.projects import HmacScheme
-from chatledger_ingress.secrets import Door, is_loopback, open_doors, read_secrets
+from chatledger.projects import ChannelSettings, HmacScheme
+from chatledger_ingress.secrets import Door, is_loopback, open_doors, read_secrets, shut_doors
 from tests.services.ingress_app import PATH, PROJECTS, REFERENCE, ingress
 
 BODY = orjson.dumps(REFERENCE | {"text": "naïve 😀"})
@@ -120,6 +120,20 @@ def test_an_unguarded_door_is_for_loopback_only():
     with pytest.raises(ConfigurationError, match="CHAT2DESK_WEBHOOK_TOKEN"):
         open_doors(PROJECTS, {}, host="0.0.0.0")
     assert open_doors(PROJECTS, {door: TOKENS}, host="0.0.0.0") == []
+
+
+def test_a_door_that_is_always_signed_is_shut_without_a_secret_and_never_open():
+    doors = [Door("order-form", "twilio"), Door("order-form", "meta")]
+    projects = {
+        "order-form": replace(PROJECTS["order-form"], channels={"twilio": ChannelSettings(), "meta": ChannelSettings()})
+    }
+
+    secrets = read_secrets(projects, {"TWILIO_SHARED_KEYS": "one, two", "WHATSAPP_VERIFY_TOKEN": "v"})
+
+    assert open_doors(projects, {}, host="0.0.0.0") == []
+    assert shut_doors(projects, {}) == doors
+    assert shut_doors(projects, secrets) == doors[1:]
+    assert secrets[doors[0]] == InboundSecrets(hmac_secrets=("one", "two"), verify_tokens=("v",))
 
 
 @pytest.mark.parametrize(

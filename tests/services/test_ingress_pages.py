@@ -5,11 +5,27 @@ from __future__ import annotations
 import asyncio
 
 import httpx
+import orjson
 import pytest
 
+from chatledger.channels import twilio
+from chatledger.channels.meta import SIGNATURE
+from chatledger.channels.signatures import hmac_text
+from chatledger_cli.webhooks import twilio_webhook
 from chatledger_ingress import health as health_module
 from chatledger_ingress.health import Health, HealthReporter
-from tests.services.ingress_app import Ingress, Seconds, ingress, passes
+from tests.services.ingress_app import (
+    APP_SECRET,
+    AUTH_TOKEN,
+    Ingress,
+    Seconds,
+    ingress,
+    passes,
+    post_webhook,
+    whatsapp_ingress,
+)
+
+WHATSAPP_PATH = "/whatsapp/webhook/store"
 
 
 async def fails() -> None:
@@ -85,14 +101,14 @@ async def test_the_outside_is_asked_once_a_second():
 
 
 async def test_the_root_page_tells_what_runs_here():
-    service = ingress()
+    service = whatsapp_ingress()
     service.seconds.now += 12.5
 
     page = (await get(service, "/")).json()
 
     assert page["name"] == "chatledger"
     assert page["uptime_s"] == 12.5
-    assert page["channels"] == {"chat2desk": ["order-form"]}
+    assert page["channels"] == {"chat2desk": ["order-form"], "meta": ["store"], "twilio": ["store"]}
     for link in page["links"].values():
         assert (await get(service, link)).status_code == 200
 
@@ -108,16 +124,36 @@ async def test_metrics_count_acknowledged_and_refused():
     assert 'chatledger_webhooks_refused_total{status="400"}' in text
 
 
-async def test_the_description_has_both_body_forms_and_every_answer():
+async def test_the_description_has_every_body_form_and_every_answer():
     schema = (await get(ingress(), "/openapi.json")).json()
 
-    operation = schema["paths"]["/webhook/{channel}/{project}"]["post"]
-    assert operation["responses"].keys() >= {"200", "400", "401", "404", "413", "415", "422", "429", "503"}
-    content = operation["requestBody"]["content"]["application/json"]
-    assert len(content["schema"]["anyOf"]) == len(content["examples"]) == 2
-    for example in content["examples"].values():
-        assert (await ingress().post(example["value"])).status_code == 200
-    assert {"/", "/health", "/metrics", "/webhook/{channel}"} <= schema["paths"].keys()
+    for path in (
+        "/webhook/{channel}",
+        "/webhook/{channel}/{project}",
+        "/whatsapp/webhook",
+        "/whatsapp/webhook/{project}",
+    ):
+        operation = schema["paths"][path]["post"]
+        assert operation["responses"].keys() >= {"200", "400", "401", "404", "413", "415", "422", "429", "503"}
+        assert operation["requestBody"]["content"].keys() == {"application/json", twilio.FORM}
+        assert schema["paths"][path]["get"]["responses"].keys() >= {"200", "403"}
+    assert {"/", "/health", "/metrics"} <= schema["paths"].keys()
+
+
+async def test_every_example_of_the_description_is_taken():
+    service = whatsapp_ingress()
+    schema = (await get(service, "/openapi.json")).json()
+    content = schema["paths"]["/webhook/{channel}/{project}"]["post"]["requestBody"]["content"]
+    examples = {name: each["value"] for kind in content.values() for name, each in kind["examples"].items()}
+    batch = orjson.dumps(examples.pop("meta"))
+    form = twilio_webhook(examples.pop("twilio"), url=f"http://ingress{WHATSAPP_PATH}", token=AUTH_TOKEN)
+    signed = {SIGNATURE.header: hmac_text(SIGNATURE, APP_SECRET, batch)}
+
+    answers = [await service.post(example) for example in examples.values()]
+    answers += [await post_webhook(service, WHATSAPP_PATH, form)]
+    answers += [await service.post(batch, path=WHATSAPP_PATH, headers=signed)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200]
 
 
 async def test_other_routers_can_be_included_and_their_errors_are_problems_too():

@@ -22,7 +22,7 @@ from chatledger.conversation import Status, encode_state
 from chatledger.errors import BrokerUnavailable, ChatledgerError, ConfigurationError
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.replay import fold, read_event_line, state_hash
-from chatledger_cli import connect, dead, history, history_verify
+from chatledger_cli import dead, history, history_verify
 from chatledger_cli.moments import read_moment
 from chatledger_ledger.letters import original_record
 from tests.support.ledger import Placed, as_records, conversation_of, open_ledger
@@ -205,12 +205,6 @@ def test_dead_letters_are_listed_whole_and_can_be_put_back(run, postgres_url, mo
 
 def test_a_rebuild_needs_a_broker(run, recorded_twice):
     assert "needs a broker" in str(run("rebuild", "dialog").exception)
-
-
-def test_both_halves_of_the_command_line_agree_where_the_embedded_postgres_is():
-    from chatledger_cli.backends import POSTGRES_FOLDER
-
-    assert connect.POSTGRES_FOLDER == POSTGRES_FOLDER
 
 
 def test_the_commands_only_read(run, recorded_twice, postgres_url):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from chatledger import topics
 from chatledger.adapters.embedded_broker import EmbeddedBroker
@@ -65,6 +66,29 @@ async def test_verify_sees_what_the_broker_has_and_the_ledger_has_not(broker, po
     found = {finding.name: finding for finding in report.findings}
     assert "is in history and not in the dialog's table" in found["I5"].examples[0]
     assert any("is above the topic's end" in example for example in found["I8"].examples)
+
+
+async def test_what_the_dialog_has_not_acknowledged_is_on_its_way(broker):
+    inbound = [envelope for topic, envelope in PLACED if topic == topics.INBOUND]
+    producer = await start_producer(broker.bootstrap_servers)
+    try:
+        await KafkaPublisher(producer).publish(topics.INBOUND, inbound)
+    finally:
+        await producer.stop()
+    dialog = AIOKafkaConsumer(
+        bootstrap_servers=broker.bootstrap_servers, group_id=topics.DIALOG_GROUP, enable_auto_commit=False
+    )
+    await dialog.start()
+    try:
+        async with open_broker_view(broker.bootstrap_servers) as view:
+            extents = await view.extents(topics.ALL)
+            assert await view.dialog_lag(extents) == len(inbound)
+            partitions = {TopicPartition(at.topic, at.partition): at for at in extents if at.topic == topics.INBOUND}
+            dialog.assign(list(partitions))
+            await dialog.commit({each: extents[at].end for each, at in partitions.items() if extents[at].end})
+            assert await view.dialog_lag(extents) == 0
+    finally:
+        await dialog.stop()
 
 
 @pytest.mark.postgres

@@ -7,17 +7,19 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from chatledger.adapters.embedded_broker import EmbeddedBroker
 from chatledger.adapters.kafka_topics import create_topics
-from chatledger.topics import DIALOG, NOTIFY, PLANS
-from tests.support.notify import eventually, publishing, query, reading, reply, worker
-from tests.support.provider import Answer, ScriptedProvider
+from chatledger.topics import DIALOG, INBOUND, NOTIFY, PLANS
+from tests.support.notify import eventually, publishing, query, reading, reply, report, whatsapp, worker
+from tests.support.provider import ACCEPT_AND_HANG, Answer, ScriptedProvider
 
 pytestmark = pytest.mark.postgres
 PROJECTS = Path(__file__).resolve().parents[2] / "projects"
@@ -74,6 +76,67 @@ async def test_a_crash_between_the_answer_and_its_record_repeats_the_key_and_pub
         assert requests[0].correlation_id in lines
         assert "живёте" not in lines
         assert "9177" not in lines.replace(requests[0].id, "").replace(requests[1].id, "")
+
+
+@pytest.mark.slow
+async def test_a_crash_between_the_record_of_reports_and_their_events_loses_none_and_repeats_none(
+    postgres_url, tmp_path
+):
+    with EmbeddedBroker() as broker, ScriptedProvider() as provider:
+        provider.script("+2", ACCEPT_AND_HANG)
+        environment = {
+            "CHATLEDGER_BROKER": broker.bootstrap_servers,
+            "CHATLEDGER_INCARNATION": broker.incarnation,
+            "CHATLEDGER_DATABASE": postgres_url,
+            "CHATLEDGER_NOTIFY_TIMEOUT_S": "0.5",
+            "TWILIO_API_URL": provider.url,
+            "TWILIO_AUTH_TOKEN": "secret",
+            "PUBLIC_BASE_URL": "https://shop.example",
+            "CHATLEDGER_FAILPOINT": "notify.after_fold",
+            "CHATLEDGER_FAILPOINT_ONCE": str(tmp_path / "died"),
+        }
+        taken, ambiguous = whatsapp("+1", 1), whatsapp("+2", 1)
+        statuses = "SELECT status, reported FROM notify.deliveries ORDER BY conversation"
+        async with (
+            publishing(broker.bootstrap_servers) as publisher,
+            reading(broker.bootstrap_servers, NOTIFY) as outcomes,
+        ):
+            await publisher.publish(DIALOG, [taken, ambiguous])
+            with process(environment, tmp_path / "notify.log") as first:
+                tried = "SELECT count(*) FROM notify.deliveries WHERE attempts = 1"
+                await eventually(lambda: rows(postgres_url, tried) == [(2,)], "tried")
+                await eventually(lambda: outcomes.envelopes, "one is sent, the other waits for a report")
+                reports = [
+                    report(client, status, message_id=f"SM{client}", delivery_id=request.id)
+                    for client, request in (("+1", taken), ("+2", ambiguous))
+                    for status in ("read", "delivered")
+                ]
+                await publisher.publish(INBOUND, reports)
+                await eventually(lambda: first.poll() is not None, "it dies at the failpoint")
+            assert first.returncode == 70
+            assert len(outcomes.envelopes) == 1
+            with process(environment, tmp_path / "notify.log") as second:
+                await eventually(lambda: query(postgres_url, statuses) == [("sent", "read")] * 2, "both are read")
+                untold = "SELECT count(*) FROM notify.statuses"
+                await eventually(lambda: query(postgres_url, untold) == [(0,)], "the next process tells the rest")
+                second.send_signal(signal.SIGTERM)
+                await eventually(lambda: second.poll() is not None, "it drains")
+        assert [message.client_id for message in provider.received] == ["+1", "+2"]
+        for request in (taken, ambiguous):
+            events = [event for event in outcomes.envelopes if event.causation_id == request.id]
+            assert len({event.id for event in events}) == 1
+            stream = list(
+                dict.fromkeys((e.id, e.stream_version) for e in outcomes.envelopes if e.stream == events[0].stream)
+            )
+            assert [version for _, version in stream] == list(range(1, len(stream) + 1))
+
+
+def rows(database: str, statement: str) -> Sequence[Any]:
+    """The same as `query`, also before the tables are there."""
+    try:
+        return query(database, statement)
+    except psycopg.errors.UndefinedTable:
+        return []
 
 
 def test_a_wrong_setting_is_named_in_one_line_with_status_2(tmp_path):

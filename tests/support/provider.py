@@ -12,22 +12,26 @@ import argparse
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import uvloop
 
-from chatledger_cli.provider_stand_in import ACCEPTED, Answer, ProviderStandIn, ReceivedMessage
+from chatledger_cli.provider_stand_in import ACCEPTED, Answer, ProviderStandIn, ReceivedMessage, twilio_error
 
-__all__ = ["HANG", "RESET", "Answer", "ReceivedMessage", "ScriptedProvider"]
+__all__ = ["ACCEPT_AND_HANG", "HANG", "RESET", "Answer", "ReceivedMessage", "ScriptedProvider", "twilio_error"]
 
 RESET = Answer(instead="reset")
 HANG = Answer(instead="hang")
+ACCEPT_AND_HANG = Answer(instead="accept")
 
 
 class ScriptedProvider:
-    """Takes each client's scripted answers one by one, and accepts when they have run out."""
+    """Takes each client's scripted answers one by one, and gives `otherwise` when they have run out."""
 
     def __init__(self) -> None:
+        self.otherwise = ACCEPTED
         self._scripts: dict[str, deque[Answer]] = {}
         self._server = ProviderStandIn(self._answer)
         self._loop = asyncio.new_event_loop()
@@ -43,13 +47,28 @@ class ScriptedProvider:
         """Everything that came so far, in order of arrival."""
         return list(self._server.received)
 
+    @property
+    def callback_statuses(self) -> list[tuple[str, int]]:
+        """Of each status that was reported what the callback URL answered."""
+        return list(self._server.callback_statuses)
+
     def texts(self, client_id: str) -> list[str]:
         """The texts that came for one client, repeated ones too."""
         return [message.text for message in self.received if message.client_id == client_id]
 
     def _answer(self, message: ReceivedMessage) -> Answer:
         script = self._scripts.get(message.client_id)
-        return script.popleft() if script else ACCEPTED
+        return script.popleft() if script else self.otherwise
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse connections for the time of a `with`; afterwards listen on the same port again."""
+        port = int(self.url.rsplit(":", 1)[1])
+        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(10)
+        try:
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(self._server.start(port), self._loop).result(10)
 
     def __enter__(self) -> ScriptedProvider:
         self._thread.start()

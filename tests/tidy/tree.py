@@ -27,6 +27,8 @@ SOURCE_ROOTS = (
     "services/billing/",
     "services/notify/",
     "services/ledger/",
+    "services/outreach/",
+    "services/crm/",
 )
 
 

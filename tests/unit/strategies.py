@@ -5,13 +5,13 @@ from __future__ import annotations
 import types
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 from pydantic import AwareDatetime
 
-from chatledger.conversation import QUESTIONS
-from chatledger.events import EVENTS, Envelope, Event, dialog
+from chatledger.conversation import FIRST_STATUS, QUESTIONS
+from chatledger.events import EVENTS, Envelope, Event, cart, dialog
 from chatledger.events.codec import COUNT_MAX
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -48,6 +48,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return values_of(arguments[0])
     if origin in (types.UnionType, Union):
         return st.one_of([values_of(argument) for argument in arguments])
+    if origin is Literal:
+        return st.sampled_from(arguments)
     if origin is tuple:
         return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
     if origin is dict:
@@ -65,13 +67,17 @@ def events_of(event_class: Any) -> st.SearchStrategy[Any]:
 
 all_events: st.SearchStrategy[Event] = st.sampled_from(EVENTS).flatmap(events_of)
 
-dialog_events: st.SearchStrategy[Event] = st.sampled_from(dialog.EVENTS).flatmap(
-    lambda event_class: (
-        st.sampled_from(sorted(QUESTIONS)).map(lambda question: dialog.AnswerWithdrawn(question=question))
-        if event_class is dialog.AnswerWithdrawn
-        else events_of(event_class)
-    )
+started: st.SearchStrategy[Event] = st.builds(
+    dialog.ConversationStarted, flow=st.sampled_from(sorted(FIRST_STATUS)) | texts, language=texts
 )
+_MEANT: dict[type[Event], st.SearchStrategy[Event]] = {
+    dialog.AnswerWithdrawn: st.builds(dialog.AnswerWithdrawn, question=st.sampled_from(sorted(QUESTIONS))),
+    dialog.ConversationStarted: started,
+}
+dialog_events: st.SearchStrategy[Event] = st.sampled_from((*dialog.EVENTS, *cart.EVENTS)).flatmap(
+    lambda event_class: _MEANT[event_class] if event_class in _MEANT else events_of(event_class)
+)
+"""Events of a conversation's stream, with what only the flows themselves can say said as they do."""
 
 
 def envelopes(events: st.SearchStrategy[Event] = all_events) -> st.SearchStrategy[Envelope]:

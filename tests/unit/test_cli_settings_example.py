@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from pydantic_settings import BaseSettings
 from chatledger.channels import CHANNELS
 from chatledger.errors import ConfigurationError
 from chatledger.project_files import load_projects
+from chatledger.projects import Crm
+from chatledger.settings import read_settings
 from chatledger_billing.settings import BillingSettings
-from chatledger_cli.up_settings import UpSettings, read_settings
+from chatledger_cli.up_settings import UpSettings
+from chatledger_crm.settings import CrmSettings, variables_of
 from chatledger_dialog.settings import DialogSettings
 from chatledger_ingress.settings import IngressSettings
 from chatledger_ledger.settings import LedgerSettings
 from chatledger_notify.settings import NotifySettings
+from chatledger_outreach.settings import OutreachSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "deploy" / "settings.example.env").read_text()
@@ -32,6 +37,8 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     BillingSettings,
     NotifySettings,
     LedgerSettings,
+    OutreachSettings,
+    CrmSettings,
 )
 ENTRY = re.compile(r"^#(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)$", flags=re.MULTILINE)
 
@@ -58,11 +65,16 @@ def settings_fields() -> dict[str, str]:
 
 
 def secrets() -> dict[str, str]:
+    """The variables that channels and the crm read, and, where a project names others, those."""
     found = {channel.api_url_env: channel.api_url for channel in CHANNELS.values()}
-    for project in load_projects(ROOT / "projects").values():
-        for channel in project.channels.values():
-            found |= {channel.webhook_token_env: "", channel.api_token_env: ""}
-    return found
+    of_channels = [channel.variables for channel in CHANNELS.values()]
+    of_projects = [
+        CHANNELS[name].variables_for(settings)
+        for project in load_projects(ROOT / "projects").values()
+        for name, settings in project.channels.items()
+    ]
+    found |= dict.fromkeys(variables_of(Crm(kind="zoho")), "")
+    return found | {name: "" for each in (*of_channels, *of_projects) for name in asdict(each).values() if name}
 
 
 def test_every_setting_is_there_with_its_default_and_nothing_else() -> None:

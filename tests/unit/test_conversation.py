@@ -28,7 +28,7 @@ from chatledger.events.ids import derive_id
 from chatledger.replay import fold
 from tests.unit.event_examples import TIME
 from tests.unit.projects_at_hand import FOLDER
-from tests.unit.strategies import dialog_events, json_objects, utc_times
+from tests.unit.strategies import dialog_events, json_objects, started, utc_times
 
 CONVERSATION = "order-form/chat2desk/77"
 unknown_events: st.SearchStrategy[Event] = st.builds(
@@ -56,8 +56,9 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
     """Any events of a conversation, known or not, several to a cause, at times that go back and forth."""
     moments = draw(st.lists(st.tuples(utc_times, st.integers(1, 3)), max_size=8))
     causes = [(cause, time) for cause, (time, count) in enumerate(moments) for _ in range(count)]
+    firsts = iter([started] if draw(st.booleans()) else [])
     return [
-        envelope(draw(dialog_events | unknown_events), version=version, time=time, cause=cause)
+        envelope(draw(next(firsts, dialog_events | unknown_events)), version=version, time=time, cause=cause)
         for version, (cause, time) in enumerate(causes, start=1)
     ]
 

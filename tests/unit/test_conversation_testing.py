@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from chatledger.conversation import Status
-from chatledger.events.dialog import AddressGiven, PhoneGiven, ReplyRequested
+from chatledger.events.cart import CartAbandoned
+from chatledger.events.dialog import AddressGiven, ConversationExpired, NoticeDecided, PhoneGiven, ReplyRequested
+from chatledger.events.inbound import NoticeDue
 from chatledger.testing import START, STEP, conversation_test
-from tests.unit.projects_at_hand import EXAMPLE
+from tests.unit.projects_at_hand import EXAMPLE, STORE
 
 
 def test_events_can_be_given_in_place_of_texts() -> None:
@@ -52,3 +54,20 @@ def test_what_cannot_be_meant_is_said_at_once() -> None:
         conversation_test(EXAMPLE).when_repeated()
     with pytest.raises(AssertionError, match="no timer is pending"):
         conversation_test(EXAMPLE).when_timer_fires()
+
+
+def test_a_timer_is_named_by_its_kind() -> None:
+    test = conversation_test(STORE).given("Cement x 1")
+    test.when_timer_fires(kind="cart").then(CartAbandoned)
+    with pytest.raises(AssertionError, match="no timer is pending: none of the kind 'cart'"):
+        test.when_timer_fires(kind="cart")
+    test.when_timer_fires(kind="expiry").then(ConversationExpired)
+    with pytest.raises(AssertionError, match="none of the kind 'tea'"):
+        test.when_timer_fires(kind="tea")
+
+
+def test_other_services_can_tell_something() -> None:
+    notice = NoticeDue(regarding="reminder-1", purpose="custom", promotional=False, text="Hello", variables={})
+    conversation_test(STORE).given("hi").when_told(notice).then(NoticeDecided, ReplyRequested).then_reply(
+        equals="Hello"
+    )

@@ -10,13 +10,22 @@ import orjson
 import pytest
 import structlog
 
-from chatledger.events import EVENTS, Event, UnknownEvent
+from chatledger.events import EVENTS, Event, UnknownEvent, cart, dialog
 from chatledger.events.envelope import from_outside
 from chatledger.logs import MASK, about, configure_logs, mask_client
 from chatledger.testing import START
 from tests.unit.event_examples import EXAMPLES, example_envelope
 
-SECRETS = ("12 Baker Street", "+919876543210", "Привет", "three", "delivery address", "eyJ0ZXh0Ijo=", "919876543210")
+SECRETS = (
+    "12 Baker Street",
+    "+919876543210",
+    "Привет",
+    "three",
+    "delivery address",
+    "eyJ0ZXh0Ijo=",
+    "919876543210",
+    "Asha",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +47,19 @@ def test_nothing_personal_is_said_about_an_event(event_class: type[Event]) -> No
     assert event_class.type in said
 
 
+def test_what_is_personal_inside_an_events_parts_is_masked_and_the_rest_is_said() -> None:
+    refused = about(example_envelope(EXAMPLES[cart.ItemsRefused]))["data"]["lines"][1]
+    assert refused == {"text": MASK, "reason": "not_enough", "sku": "CEM-50", "in_stock": 40}
+    requested = about(example_envelope(EXAMPLES[dialog.ReplyRequested]))["data"]
+    assert requested["template"] == {"content_sid": "HX0001", "variables": MASK}
+
+
 def test_what_is_not_personal_is_said() -> None:
     said = about(example_envelope(EXAMPLES[EVENTS[0]]))
     assert said["data"]["provider_message_id"] == "970590378"
-    assert said["data"]["text"] == said["data"]["raw"] == said["data"]["client_id"] == MASK
+    assert (
+        said["data"]["text"] == said["data"]["client_name"] == said["data"]["raw"] == said["data"]["client_id"] == MASK
+    )
     assert said["conversation"] == "order-form/chat2desk/***"
     assert said["correlation_id"] == example_envelope(EXAMPLES[EVENTS[0]]).correlation_id
 

@@ -18,6 +18,7 @@ CHANNELS = DOCUMENT["channels"]["chat2desk"]
 def test_the_shipped_example_loads() -> None:
     projects = load_projects(FOLDER)
     assert "order-form" in projects
+    assert EXAMPLE.offer is not None
     assert EXAMPLE.offer.price == Money(minor=25_000, currency="INR")
     assert EXAMPLE.languages == ("en", "ru")
     assert default_project(projects, "chat2desk") == projects["order-form"]
@@ -124,8 +125,9 @@ def test_true_and_false_are_still_read() -> None:
 
 @pytest.mark.parametrize("amount", [250, 250.0, 250.5, "250.50", "0"])
 def test_an_amount_may_be_written_with_or_without_quotes(amount: object) -> None:
-    price = variant(offer=offer(price={"amount": amount, "currency": "INR"})).offer.price
-    assert price == Money(minor=int(float(str(amount)) * 100), currency="INR")
+    offered = variant(offer=offer(price={"amount": amount, "currency": "INR"})).offer
+    assert offered is not None
+    assert offered.price == Money(minor=int(float(str(amount)) * 100), currency="INR")
 
 
 def test_a_missing_or_empty_folder_is_named_with_the_setting(tmp_path: Path) -> None:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 
 from chatledger import channels, events, flows, testing
-from chatledger.events import deliveries, dialog, inbound, letters, orders
+from chatledger.events import cart, deliveries, dialog, inbound, inventory, letters, orders, outreach
 from chatledger.testing import ConversationTest
 
 EVENT_NAMES = {
-    inbound: ["MessageReceived", "WebhookNoted", "TimerFired"],
+    inbound: [
+        "MessageReceived",
+        "WebhookNoted",
+        "TimerFired",
+        "DeliveryReported",
+        "OrderReported",
+        "InvoiceReported",
+        "NoticeDue",
+    ],
     dialog: [
         "ConversationStarted",
         "ConversationRestarted",
@@ -22,20 +30,86 @@ EVENT_NAMES = {
         "AnswerWithdrawn",
         "OrderPlaced",
         "OrderCancelled",
+        "CancellationRequested",
+        "OrderNoted",
+        "InvoiceNoted",
+        "NoticeDecided",
+        "ClientOptedOut",
+        "ClientOptedIn",
         "MessageThrottled",
         "MessageDeferred",
         "TimerRequested",
         "ReplyRequested",
     ],
-    orders: ["OrderCreated", "OrderConfirmed", "InvoiceIssued"],
-    deliveries: ["MessageSent", "MessageFailed"],
-    letters: ["RecordDeadLettered"],
+    cart: [
+        "ItemsAdded",
+        "ItemsRefused",
+        "ChoiceAsked",
+        "ChoiceMade",
+        "ItemRemoved",
+        "DiscountApplied",
+        "CartKept",
+        "CartAbandoned",
+    ],
+    orders: [
+        "OrderCreated",
+        "OrderItemAdded",
+        "OrderItemRemoved",
+        "OrderConfirmed",
+        "OrderAdvanced",
+        "CancellationRefused",
+        "InvoiceIssued",
+        "PaymentRecorded",
+        "PaymentRefunded",
+        "InvoicePaid",
+        "InvoiceVoided",
+    ],
+    deliveries: [
+        "MessageSent",
+        "MessageFailed",
+        "MessageBlocked",
+        "MessageDelivered",
+        "MessageRead",
+        "MessageUndelivered",
+    ],
+    outreach: [
+        "ReminderScheduled",
+        "ReminderPostponed",
+        "ReminderDue",
+        "ReminderSent",
+        "ReminderCancelled",
+        "ReminderFailed",
+        "CampaignCreated",
+        "CampaignStarted",
+        "CampaignBatchReleased",
+        "CampaignPaused",
+        "CampaignResumed",
+        "CampaignCompleted",
+        "CampaignCancelled",
+        "ClientTagged",
+    ],
+    inventory: [
+        "InventoryUpdated",
+        "OrderSynced",
+        "OrderNotSynced",
+    ],
+    letters: [
+        "RecordDeadLettered",
+    ],
 }
 TYPE_NAMES = """
-address.given answer.rejected answer.withdrawn conversation.expired conversation.handoff_requested
-conversation.restarted conversation.started invoice.issued message.deferred message.failed message.received
-message.sent message.throttled order.cancelled order.confirmed order.created order.placed phone.given
-quantity.given record.dead_lettered reply.requested timer.fired timer.requested webhook.noted
+address.given answer.rejected answer.withdrawn campaign.batch_released campaign.cancelled campaign.completed
+campaign.created campaign.paused campaign.resumed campaign.started cart.abandoned cart.choice_asked
+cart.choice_made cart.discount_applied cart.item_removed cart.items_added cart.items_refused cart.kept
+client.opted_in client.opted_out client.tagged conversation.expired conversation.handoff_requested
+conversation.restarted conversation.started delivery.reported inventory.updated invoice.issued invoice.noted
+invoice.paid invoice.reported invoice.voided message.blocked message.deferred message.delivered message.failed
+message.read message.received message.sent message.throttled message.undelivered notice.decided notice.due
+order.advanced order.cancellation_refused order.cancellation_requested order.cancelled order.confirmed
+order.created order.item_added order.item_removed order.not_synced order.noted order.placed order.reported
+order.synced payment.recorded payment.refunded phone.given quantity.given record.dead_lettered
+reminder.cancelled reminder.due reminder.failed reminder.postponed reminder.scheduled reminder.sent
+reply.requested timer.fired timer.requested webhook.noted
 """
 
 
@@ -56,8 +130,8 @@ def test_the_names_of_the_event_types() -> None:
 
 
 def test_what_is_registered() -> None:
-    assert list(flows.FLOWS) == ["order_form"]
-    assert list(channels.CHANNELS) == ["chat2desk"]
+    assert list(flows.FLOWS) == ["order_form", "store"]
+    assert list(channels.CHANNELS) == ["chat2desk", "twilio", "meta"]
 
 
 def test_the_sentences_of_a_conversation_test() -> None:
@@ -74,4 +148,5 @@ def test_the_sentences_of_a_conversation_test() -> None:
         "when",
         "when_repeated",
         "when_timer_fires",
+        "when_told",
     ]

@@ -53,7 +53,7 @@ def build(
     incarnation: str,
 ) -> Billing:
     """Wire the parts. Whoever gave `store` and `worker` closes them."""
-    relay = Relay(store=store, worker=worker, publisher=publisher)
+    relay = Relay(store=store, worker=worker, publisher=publisher, projects=projects)
     biller = Biller(
         store=store,
         worker=worker,

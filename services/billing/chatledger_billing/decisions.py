@@ -1,11 +1,11 @@
-"""From `order.placed` to what billing decides: the order's events, then the invoices' with their numbers. Pure.
+"""From what the dialog decided to what billing decides: the order's events, then the invoice's with its number. Pure.
 
 A Decision is one event of one aggregate as the event store keeps it: with its stream, its version and its cause.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -15,7 +15,6 @@ from chatledger.events.envelope import Envelope, project_of
 from chatledger.events.ids import derive_id
 from chatledger.projects import Project
 from chatledger_billing import invoices, orders
-from chatledger_billing.invoices import InvoiceRegister
 from chatledger_billing.orders import Order
 from chatledger_billing.rules import RuleBroken, require
 
@@ -42,6 +41,11 @@ class Decision:
     cause: Cause
     event: Event
 
+    @property
+    def id(self) -> str:
+        """The event's id, from the stream and the version: the same at every publication."""
+        return derive_id(self.originator_id, self.originator_version)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedOrder:
@@ -61,7 +65,7 @@ class PlacedOrder:
 
 def place(envelope: Envelope, placed: OrderPlaced, projects: Mapping[str, Project]) -> PlacedOrder:
     """Decide the order of one `order.placed`. Raises RuleBroken."""
-    cause = _cause_of(envelope)
+    cause = cause_of(envelope)
     project = project_of(envelope.conversation)
     client_id = envelope.conversation.split("/", 2)[2]
     stream = orders.order_stream(placed.order_id)
@@ -84,36 +88,38 @@ def place(envelope: Envelope, placed: OrderPlaced, projects: Mapping[str, Projec
     )
 
 
-def register_key(placed: PlacedOrder) -> tuple[str, int]:
-    """Return the project and year whose register numbers the invoice."""
-    return placed.order.project, placed.issued_on.year
-
-
-def invoice(placed: Sequence[PlacedOrder], register: InvoiceRegister) -> list[Decision]:
-    """Number and issue the invoices of priced orders of one project and year; the register's own event comes last."""
-    given = register.give([invoices.invoice_id_of(each.order.id) for each in placed])
-    decisions = []
-    for count, each in enumerate(placed, start=given.first):
-        issued = invoices.issue(
-            each.order,
-            number=register.number(count),
-            issued_on=each.issued_on,
-            payment_days=each.payment_days or 0,
-        )
-        stream = invoices.invoice_stream(issued.invoice_id)
-        decisions.append(Decision(originator_id=stream, originator_version=1, cause=each.cause, event=issued))
-    version = register.version + 1
-    decisions.append(
-        Decision(originator_id=register.stream, originator_version=version, cause=placed[0].cause, event=given)
+def cause_of(envelope: Envelope) -> Cause:
+    """Return what is kept of the event that came in. Raises RuleBroken when it belongs to no conversation."""
+    conversation = envelope.conversation
+    require(conversation.count("/") >= 2 and "\0" not in conversation, "a conversation is project/channel/client")
+    return Cause(
+        conversation=conversation,
+        time=envelope.time.astimezone(UTC),
+        correlation_id=envelope.correlation_id,
+        causation_id=envelope.id,
+        traceparent=envelope.traceparent,
     )
-    return decisions
+
+
+def cause_after(previous: Decision, time: datetime) -> Cause:
+    """Return the cause of what somebody commands at `time`, from outside the line of events.
+
+    A command is no event, and a cause must be in the ledger: so it is the event that the command was decided on.
+    """
+    return Cause(
+        conversation=previous.cause.conversation,
+        time=time.astimezone(UTC),
+        correlation_id=previous.cause.correlation_id,
+        causation_id=previous.id,
+        traceparent=previous.cause.traceparent,
+    )
 
 
 def to_envelope(decision: Decision) -> Envelope:
-    """Wrap a decision for its topic. The id comes from the stream and the version: the same at every publication."""
+    """Wrap a decision for its topic."""
     cause = decision.cause
     return Envelope(
-        id=derive_id(decision.originator_id, decision.originator_version),
+        id=decision.id,
         source=SOURCE,
         conversation=cause.conversation,
         time=cause.time,
@@ -126,22 +132,10 @@ def to_envelope(decision: Decision) -> Envelope:
     )
 
 
-def _cause_of(envelope: Envelope) -> Cause:
-    conversation = envelope.conversation
-    require(conversation.count("/") >= 2 and "\0" not in conversation, "a conversation is project/channel/client")
-    return Cause(
-        conversation=conversation,
-        time=envelope.time.astimezone(UTC),
-        correlation_id=envelope.correlation_id,
-        causation_id=envelope.id,
-        traceparent=envelope.traceparent,
-    )
-
-
 def _payment_days(order: Order, projects: Mapping[str, Project]) -> int | None:
-    if order.total is None:
+    if order.amounts is None:
         return None
     project = projects.get(order.project)
     if project is None:
         raise RuleBroken(f"no project {order.project!r} is configured, which would say when to pay")
-    return project.offer.payment_days
+    return project.payment_days

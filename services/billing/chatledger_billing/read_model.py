@@ -5,9 +5,11 @@ It needs a database URL and no more, and its connections are read-only.
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import date
+from typing import Any, cast
 
 import psycopg
+from eventsourcing.persistence import StoredEvent
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
@@ -15,10 +17,14 @@ from psycopg_pool import PoolTimeout
 
 from chatledger.adapters.postgres import Pool, open_pool
 from chatledger.errors import OutsideUnavailable
+from chatledger_billing.decisions import Decision
 from chatledger_billing.sql import query
+from chatledger_billing.store import decision_mapper
 
 Row = dict[str, Any]
 CONNECTIONS_MAX = 4
+OPTIONS = "-c default_transaction_read_only=on -c plan_cache_mode=force_custom_plan"
+"""A plan for any filter would walk a whole table to find the two orders of one client."""
 
 
 class ReadModel:
@@ -26,8 +32,9 @@ class ReadModel:
 
     def __init__(self, url: str) -> None:
         options = str(conninfo_to_dict(url).get("options") or "")
-        self._url = make_conninfo(url, options=f"{options} -c default_transaction_read_only=on".strip())
+        self._url = make_conninfo(url, options=f"{options} {OPTIONS}".strip())
         self._pool: Pool | None = None
+        self._mapper = decision_mapper()
 
     async def open(self) -> None:
         """Connect. Raises OutsideUnavailable."""
@@ -50,19 +57,50 @@ class ReadModel:
         return await self._rows("find_orders", {"id": id, "project": project})
 
     async def list_orders(
-        self, *, project: str | None, status: str | None, before: int | None, limit: int
+        self, *, project: str | None, status: str | None, before: int | None, limit: int, client: str | None = None
     ) -> list[Row]:
         """Return orders, newest first, that stand before a position. Raises OutsideUnavailable."""
-        wanted = {"project": project, "status": status, "before": before, "limit": limit}
+        wanted = {"project": project, "status": status, "client": client, "before": before, "limit": limit}
         return await self._rows("list_orders", wanted)
 
     async def find_invoices(self, id: str, project: str | None) -> list[Row]:
         """Return the invoice with this id, or up to two that have it as their number. Raises OutsideUnavailable."""
         return await self._rows("find_invoices", {"id": id, "project": project})
 
-    async def history(self, stream: str) -> list[Row]:
-        """Return version, type and time of an aggregate's events. Raises OutsideUnavailable."""
-        return await self._rows("read_history", (stream,))
+    async def list_invoices(
+        self,
+        *,
+        project: str | None,
+        status: str | None,
+        overdue_before: date | None,
+        client: str | None,
+        before: int | None,
+        limit: int,
+    ) -> list[Row]:
+        """Return invoices, newest first, that stand before a position. Raises OutsideUnavailable.
+
+        With `overdue_before`, only those that are not paid and were due before that day.
+        """
+        wanted = {"project": project, "status": status, "overdue_before": overdue_before, "client": client}
+        return await self._rows("list_invoices", {**wanted, "before": before, "limit": limit})
+
+    async def history(self, stream: str, version: int) -> list[Decision]:
+        """Return an aggregate's events, as far as the version that its row has. Raises OutsideUnavailable."""
+        rows = await self._rows("read_history", {"stream": stream, "version": version})
+        return [
+            cast(
+                "Decision",
+                self._mapper.to_domain_event(
+                    StoredEvent(
+                        originator_id=stream,
+                        originator_version=row["originator_version"],
+                        topic=row["topic"],
+                        state=bytes(row["state"]),
+                    )
+                ),
+            )
+            for row in rows
+        ]
 
     async def _rows(self, name: str, parameters: Any) -> list[Row]:
         if self._pool is None:

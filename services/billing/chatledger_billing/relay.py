@@ -1,14 +1,16 @@
-"""The relay: publishes the notification log on chat.billing, and lays it down in the read model.
+"""The relay: publishes the notification log on chat.billing, reports it, and lays it down in the read model.
 
 Publish, then save the position: what was published but not saved is published again, with the same ids. One relay
-works at a time, whoever holds an advisory lock; the rows and the position are written on the connection that holds
-it, so that a relay that lost its lock cannot write.
+works at a time, whoever holds an advisory lock; the rows and the positions are written on the connection that holds
+it, so that a relay that lost its lock cannot write. Reports have a position of their own, which outlives the read
+model: laying that down again tells no client anything twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -19,11 +21,12 @@ from psycopg.types.json import Jsonb
 
 from chatledger import topics
 from chatledger.errors import BrokerUnavailable, OutsideUnavailable, ProducerBroken
-from chatledger.events.envelope import Envelope
 from chatledger.ports import Publisher
-from chatledger_billing.decisions import to_envelope
-from chatledger_billing.invoices import NumbersGiven
+from chatledger.projects import Project
+from chatledger_billing.decisions import Decision, to_envelope
 from chatledger_billing.projection import Changes, Row, project
+from chatledger_billing.reports import Reporter
+from chatledger_billing.snapshots import Followed, follow
 from chatledger_billing.sql import query
 from chatledger_billing.store import BillingStore
 from chatledger_billing.worker import Worker
@@ -55,31 +58,42 @@ class ReadModelWriter:
 
     async def position(self) -> int:
         """Return how far the log was published."""
-        position: int | None = await self._value("read_relay_position")
-        return position or 0
+        return await self._value("read_relay_position") or 0
+
+    async def reported(self) -> int:
+        """Return how far the log was reported to conversations."""
+        return await self._value("read_reports_position") or 0
 
     async def save(self, changes: Changes, position: int) -> None:
-        """Write the rows and the position in one transaction."""
+        """Write the rows and the positions in one transaction."""
         async with self._connection.pipeline(), self._connection.transaction():
-            for name, rows in (
-                ("add_orders", changes.orders),
-                ("move_orders", list(changes.moves.values())),
-                ("add_invoices", changes.invoices),
-            ):
+            for name, rows in (("save_orders", changes.orders), ("save_invoices", changes.invoices)):
                 if rows:
-                    await self._connection.execute(query(name), (_jsonb(rows),))
+                    await self._connection.execute(query(name), (_jsonb(list(rows.values())),))
             await self._connection.execute(query("save_relay_position"), (position,))
+            await self._connection.execute(query("save_reports_position"), (position,))
 
     async def _value(self, name: str) -> Any:
         row = await (await self._connection.execute(query(name))).fetchone()
         return row[0] if row else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """The next piece of the log, and the place of its last entry."""
+
+    reached: int
+    followed: list[Followed]
+
+
 class Relay:
     """Follows the notification log from where the last relay stopped."""
 
-    def __init__(self, *, store: BillingStore, worker: Worker, publisher: Publisher) -> None:
+    def __init__(
+        self, *, store: BillingStore, worker: Worker, publisher: Publisher, projects: Mapping[str, Project]
+    ) -> None:
         self._store, self._worker, self._publisher = store, worker, publisher
+        self._reporter = Reporter(projects)
         self._awake = asyncio.Event()
         self._closing = False
 
@@ -121,18 +135,26 @@ class Relay:
 
     async def step(self, writer: ReadModelWriter, position: int) -> int:
         """Publish what follows `position`, wait for the acknowledgements, save. Return the new position."""
-        decisions = await self._worker.run(self._store.follow, position, BATCH_EVENTS_MAX)
-        if not decisions:
+        step = await self._worker.run(self._next, position)
+        if step is None:
             return position
-        events: Sequence[tuple[int, Envelope]] = [
-            (place, to_envelope(decision))
-            for place, decision in decisions
-            if not isinstance(decision.event, NumbersGiven)
-        ]
-        await self._publisher.publish(topics.BILLING, [envelope for _, envelope in events])
-        reached = decisions[-1][0]
-        await writer.save(project(events), reached)
-        return reached
+        await self._publisher.publish(topics.BILLING, [to_envelope(each.decision) for each in step.followed])
+        if self._reporter.has_listeners:
+            reported = await writer.reported()
+            reports = self._reporter.reports(each for each in step.followed if each.place > reported)
+            if reports:
+                await self._publisher.publish(topics.INBOUND, reports)
+        await writer.save(project(step.followed), step.reached)
+        return step.reached
+
+    def _next(self, position: int) -> _Step | None:
+        log = self._store.follow(position, BATCH_EVENTS_MAX)
+        if not log:
+            return None
+        return _Step(reached=log[-1][0], followed=list(follow(log, self._stream)))
+
+    def _stream(self, name: str, until: int) -> list[Decision]:
+        return self._store.stream(name, until=until)
 
     async def _rest(self, seconds: float) -> None:
         try:

@@ -20,7 +20,8 @@ from chatledger.events.codec import decode_data, parse_time
 from chatledger.ports import TopicPartition
 from chatledger_billing import invoices, orders
 from chatledger_billing.decisions import Cause, Decision
-from chatledger_billing.invoices import Invoice, InvoiceRegister, NumbersGiven
+from chatledger_billing.invoices import Invoice
+from chatledger_billing.numbering import NumberRegister, NumbersGiven, Series
 from chatledger_billing.orders import Order
 from chatledger_billing.recorders import DATABASE_URL, BatchRecorder
 
@@ -87,6 +88,11 @@ class DecisionMapper(Mapper[str]):
         )
 
 
+def decision_mapper() -> DecisionMapper:
+    """Return the mapper, for who reads stored rows without a store."""
+    return DecisionMapper(_Json())
+
+
 class BillingStore(Application[str]):
     """Saves decisions with the positions that they come from; reads aggregates and the notification log."""
 
@@ -99,7 +105,7 @@ class BillingStore(Application[str]):
 
     def construct_mapper(self) -> Mapper[str]:
         """Ours, over orjson."""
-        return DecisionMapper(_Json())
+        return decision_mapper()
 
     def construct_recorder(self) -> ApplicationRecorder:
         """One that saves positions too."""
@@ -114,27 +120,25 @@ class BillingStore(Application[str]):
         streams = {orders.order_stream(order_id): order_id for order_id in order_ids}
         return {streams[stream] for stream in self.recorder.existing(list(streams))} if streams else set()
 
-    def register(self, project: str, year: int) -> InvoiceRegister:
-        """Return the register of a project and year as it stands."""
-        register = InvoiceRegister(project=project, year=year)
+    def register(self, series: Series, project: str, year: int) -> NumberRegister:
+        """Return the register of a series, a project and a year as it stands."""
+        register = NumberRegister(series=series, project=project, year=year)
         for newest in self._decisions(register.stream, newest_only=True):
             assert isinstance(newest.event, NumbersGiven)
             return register.after(newest.originator_version, newest.event)
         return register
 
+    def stream(self, name: str, *, until: int | None = None) -> list[Decision]:
+        """Return the decisions of a stream, oldest first, up to and including version `until`."""
+        return list(self._decisions(name, until=until))
+
     def order(self, order_id: str) -> Order | None:
         """Return an order folded from its events, None where there is none."""
-        order = None
-        for decision in self._decisions(orders.order_stream(order_id)):
-            order = orders.evolve(order, decision.event)
-        return order
+        return order_of(self.stream(orders.order_stream(order_id)))
 
     def invoice(self, invoice_id: str) -> Invoice | None:
         """Return an invoice folded from its events, None where there is none."""
-        invoice = None
-        for decision in self._decisions(invoices.invoice_stream(invoice_id)):
-            invoice = invoices.evolve(invoice, decision.event)
-        return invoice
+        return invoice_of(self.stream(invoices.invoice_stream(invoice_id)))
 
     def follow(self, after: int, limit: int) -> list[tuple[int, Decision]]:
         """Return the next decisions of the notification log, each with its place in it."""
@@ -145,9 +149,25 @@ class BillingStore(Application[str]):
         """Return the next offset to read of a partition, None where nothing was read."""
         return self.recorder.max_tracking_id(_tracking_name(incarnation, partition))
 
-    def _decisions(self, stream: str, *, newest_only: bool = False) -> Iterable[Decision]:
-        events = self.events.get(stream, desc=newest_only, limit=1 if newest_only else None)
+    def _decisions(self, stream: str, *, newest_only: bool = False, until: int | None = None) -> Iterable[Decision]:
+        events = self.events.get(stream, lte=until, desc=newest_only, limit=1 if newest_only else None)
         return cast("Iterable[Decision]", events)
+
+
+def order_of(decisions: Iterable[Decision]) -> Order | None:
+    """Fold the stream of an order; None where it is empty."""
+    order = None
+    for decision in decisions:
+        order = orders.evolve(order, decision.event)
+    return order
+
+
+def invoice_of(decisions: Iterable[Decision]) -> Invoice | None:
+    """Fold the stream of an invoice; None where it is empty."""
+    invoice = None
+    for decision in decisions:
+        invoice = invoices.evolve(invoice, decision.event)
+    return invoice
 
 
 def tracking(incarnation: str, partition: TopicPartition, next_offset: int) -> Tracking:
@@ -164,8 +184,13 @@ def memory_store() -> BillingStore:
     return BillingStore({"PERSISTENCE_MODULE": "chatledger_billing.recorders:MemoryFactory"})
 
 
-def postgres_store(url: str, *, create_tables: bool = False) -> BillingStore:
-    """Return the store in the database at `url`; its owner closes it. Tables are made under the migration lock."""
+def postgres_store(
+    url: str, *, create_tables: bool = False, connect_timeout_s: int = 30, checks_connections: bool = False
+) -> BillingStore:
+    """Return the store in the database at `url`; its owner closes it. Tables are made under the migration lock.
+
+    It connects at once. With `checks_connections` one that Postgres closed meanwhile is found before it is used.
+    """
     return BillingStore(
         {
             "PERSISTENCE_MODULE": "chatledger_billing.recorders:UrlFactory",
@@ -177,6 +202,8 @@ def postgres_store(url: str, *, create_tables: bool = False) -> BillingStore:
             "POSTGRES_PASSWORD": "",
             "POSTGRES_SCHEMA": SCHEMA,
             "POSTGRES_POOL_SIZE": "1",
+            "POSTGRES_CONNECT_TIMEOUT": str(connect_timeout_s),
+            "POSTGRES_PRE_PING": "yes" if checks_connections else "no",
             "POSTGRES_MAX_OVERFLOW": str(CONNECTIONS_MAX - 1),
             "ORIGINATOR_ID_TYPE": "text",
             "POSTGRES_ENABLE_DB_FUNCTIONS": "no",

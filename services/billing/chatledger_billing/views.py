@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
-from babel.numbers import get_currency_precision
+from chatledger.events.money import Money
+from chatledger_billing.decisions import Decision
+from chatledger_billing.rules import decimal_text
 
 Row = Mapping[str, Any]
 
@@ -100,8 +101,12 @@ class InvoiceView:
 
 def amount_view(minor: int, currency: str) -> AmountView:
     """Write an amount with as many decimals as its currency has."""
-    decimals = get_currency_precision(currency)
-    return AmountView(minor=minor, amount=f"{Decimal(minor).scaleb(-decimals):.{decimals}f}", currency=currency)
+    return AmountView(minor=minor, amount=decimal_text(Money(minor=minor, currency=currency)), currency=currency)
+
+
+def optional_amount(minor: int | None, currency: str | None) -> AmountView | None:
+    """Write an amount where there is one."""
+    return None if minor is None or currency is None else amount_view(minor, currency)
 
 
 def line_views(lines: Sequence[Row], currency: str | None) -> list[LineView]:
@@ -109,13 +114,13 @@ def line_views(lines: Sequence[Row], currency: str | None) -> list[LineView]:
     views = []
     for line in lines:
         price, quantity = line["unit_price_minor"], line["quantity"]
-        priced = currency is not None and price is not None
+        total = None if price is None else price * quantity
         views.append(
             LineView(
                 name=line["name"],
                 quantity=quantity,
-                unit_price=amount_view(price, currency) if priced and currency else None,
-                total=amount_view(price * quantity, currency) if priced and currency else None,
+                unit_price=optional_amount(price, currency),
+                total=optional_amount(total, currency),
             )
         )
     return views
@@ -126,33 +131,28 @@ def order_fields(row: Row, invoice_href: str | None) -> dict[str, Any]:
     invoice = None
     if row["invoice_id"] is not None and invoice_href is not None:
         invoice = LinkView(id=row["invoice_id"], number=row["invoice_number"], href=invoice_href)
-    total = None
-    if row["total_minor"] is not None:
-        total = amount_view(row["total_minor"], row["currency"])
+    same = ("id", "number", "project", "conversation", "status", "placed_at", "updated_at")
     return {
-        **{
-            name: row[name] for name in ("id", "number", "project", "conversation", "status", "placed_at", "updated_at")
-        },
+        **{name: row[name] for name in same},
         "lines": line_views(row["lines"], row["currency"]),
-        "total": total,
+        "total": optional_amount(row["total_minor"], row["currency"]),
         "invoice": invoice,
     }
 
 
-def invoice_view(row: Row, history: Sequence[Row], order_href: str) -> InvoiceView:
+def invoice_view(row: Row, history: Sequence[Decision], order_href: str) -> InvoiceView:
     """Show one invoice."""
     return InvoiceView(
         **{name: row[name] for name in ("id", "number", "project", "conversation", "status", "issued_on", "due_on")},
         lines=line_views(row["lines"], row["currency"]),
         total=amount_view(row["total_minor"], row["currency"]),
-        order=LinkView(id=row["order_id"], number=row["order_number"], href=order_href),
+        order=LinkView(id=row["order_id"], number=row["number_of_order"], href=order_href),
         history=history_views(history),
     )
 
 
-def history_views(history: Sequence[Row]) -> list[HistoryView]:
+def history_views(history: Sequence[Decision]) -> list[HistoryView]:
     """Show what happened to one aggregate."""
     return [
-        HistoryView(version=row["version"], type=row["type"], time=datetime.fromisoformat(row["time"]))
-        for row in history
+        HistoryView(version=each.originator_version, type=each.event.type, time=each.cause.time) for each in history
     ]

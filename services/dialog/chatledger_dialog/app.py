@@ -12,19 +12,20 @@ import gc
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from chatledger import metrics, topics
 from chatledger.adapters.kafka import cluster_id, start_producer
 from chatledger.adapters.kafka_batches import BatchPublisher
 from chatledger.errors import OutsideUnavailable
+from chatledger.inventory import LiveProjects
 from chatledger.project_files import load_projects
 from chatledger.projects import Project
 from chatledger_dialog.edge import DialogEdge, new_faust_app
 from chatledger_dialog.handlers import BatchHandler
+from chatledger_dialog.inventory import InventoryReader
 from chatledger_dialog.lean_transport import require_tested_faust
 from chatledger_dialog.settings import SERVICE, DialogSettings
 
@@ -51,18 +52,27 @@ async def run(settings: DialogSettings, stop: asyncio.Event) -> None:
     producer = await start_producer(settings.broker)
     try:
         publisher = BatchPublisher(producer)
-        await publisher.require_topics(
-            (topics.INBOUND, topics.DIALOG, topics.DEAD, topics.CHANGELOG), partitions=topics.PARTITIONS
-        )
+        # Where no project has a CRM nothing is started for it.
+        live = LiveProjects(projects) if any(project.crm for project in projects.values()) else None
+        names = [topics.INBOUND, topics.DIALOG, topics.DEAD, topics.CHANGELOG]
+        await publisher.require_topics([*names, topics.INVENTORY] if live else names, partitions=topics.PARTITIONS)
         incarnation = settings.incarnation or await cluster_id(settings.broker)
-        edge = build(settings, projects, publisher=publisher, incarnation=incarnation)
-        await _work(edge, stop)
+        edge = build(settings, projects, publisher=publisher, incarnation=incarnation, live=live)
+        if live is None:
+            await _work(edge, stop)
+        else:
+            await _work_with_inventory(edge, InventoryReader(settings.broker, live), stop)
     finally:
         await _stop_within(producer, STOP_TIMEOUT_S)
 
 
 def build(
-    settings: DialogSettings, projects: Mapping[str, Project], *, publisher: BatchPublisher, incarnation: str
+    settings: DialogSettings,
+    projects: Mapping[str, Project],
+    *,
+    publisher: BatchPublisher,
+    incarnation: str,
+    live: LiveProjects | None = None,
 ) -> DialogEdge:
     """Put the worker together, not yet started. Inside a running loop."""
     data_dir = Path(settings.data_dir) / "faust"
@@ -72,19 +82,34 @@ def build(
         session_timeout_s=settings.session_timeout_s,
         batch_records_max=settings.batch_records_max,
     )
-    edge.use(BatchHandler(publisher=publisher, states=edge.states, projects=projects, incarnation=incarnation))
+    edge.use(
+        BatchHandler(publisher=publisher, states=edge.states, projects=projects, incarnation=incarnation, live=live)
+    )
     return edge
 
 
-async def _work(edge: DialogEdge, stop: asyncio.Event) -> None:
-    """Start Faust, wait for the first reason to end, and end."""
+async def _work_with_inventory(edge: DialogEdge, reader: InventoryReader, stop: asyncio.Event) -> None:
+    """The same, with stock and prices that are read before the first message, and followed beside all of them."""
+    try:
+        await reader.open()
+        following = asyncio.ensure_future(reader.follow())
+        try:
+            await _work(edge, stop, following)
+        finally:
+            following.cancel()
+    finally:
+        await _stop_within(reader, STOP_TIMEOUT_S)
+
+
+async def _work(edge: DialogEdge, stop: asyncio.Event, *beside: asyncio.Future[None]) -> None:
+    """Start Faust, wait for the first reason to end, and end. What runs `beside` it only ends by an error."""
     app, log = edge.app, structlog.get_logger()
     started_at = time.monotonic()
     app.in_worker = True
     starting = asyncio.ensure_future(app.start())
     stopping = asyncio.ensure_future(stop.wait())
     crashed = asyncio.ensure_future(app._crashed.wait())
-    ends: set[asyncio.Future[Any]] = {stopping, crashed, edge.failed}
+    ends: set[asyncio.Future[Any]] = {stopping, crashed, edge.failed, *beside}
     watching = None
     try:
         await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,7 +117,7 @@ async def _work(edge: DialogEdge, stop: asyncio.Event) -> None:
             log.info("dialog.ready", seconds=round(time.monotonic() - started_at, 2), conversations=len(edge.states))
             watching = asyncio.ensure_future(_watch(edge))
             await asyncio.wait({watching, *ends}, return_when=asyncio.FIRST_COMPLETED)
-        for ended in (starting, edge.failed, watching):
+        for ended in (starting, edge.failed, watching, *beside):
             if ended is not None and ended.done():
                 ended.result()
         if crashed.done():
@@ -143,7 +168,11 @@ def _collect_garbage_seldom() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-async def _stop_within(what: AIOKafkaProducer, timeout_s: float) -> None:
+class _Stoppable(Protocol):
+    async def stop(self) -> None: ...
+
+
+async def _stop_within(what: _Stoppable, timeout_s: float) -> None:
     """Stop something; that it does not stop in order is told, and changes nothing."""
     try:
         await asyncio.wait_for(what.stop(), timeout_s)

@@ -22,8 +22,10 @@ from chatledger.dialog_table import OFFSET_NONE, Entry, encode_entry
 from chatledger.errors import UndecodableRecord
 from chatledger.events.codec import from_wire, to_wire, type_and_version
 from chatledger.events.envelope import Envelope, is_conversation
+from chatledger.events.inbound import DeliveryReported
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.flows.pipeline import handle
+from chatledger.inventory import LiveProjects
 from chatledger.projects import Project
 from chatledger_dialog.settings import SERVICE
 from chatledger_dialog.states import States
@@ -68,15 +70,23 @@ class BatchResult:
 
 
 def fold_batch(
-    records: Sequence[InboundRecord], states: Lookup, projects: Mapping[str, Project], *, incarnation: str
+    records: Sequence[InboundRecord],
+    states: Lookup,
+    projects: Mapping[str, Project],
+    *,
+    incarnation: str,
+    live: LiveProjects | None = None,
 ) -> BatchResult:
     """Decide about each record, in order, and fold what was decided. The states behind `states` stay as they are.
 
     A record at or below its conversation's offset was folded before and is passed over. One that cannot be decoded
-    or decided about becomes a dead letter; the conversation's later records go on from the state before it.
+    or decided about becomes a dead letter; the conversation's later records go on from the state before it. With
+    `live`, each record is decided with the projects as they were at its time.
     """
     result = BatchResult()
     for record in records:
+        if _REPORT in (record.headers or ()):
+            continue
         cause = None
         try:
             cause = _decode(record)
@@ -90,7 +100,7 @@ def fold_batch(
             result.duplicates += 1
             continue
         try:
-            after, envelopes = handle(entry.state, cause, projects)
+            after, envelopes = handle(entry.state, cause, live.at(cause.time) if live else projects)
         except Exception as error:  # as above: an unknown project, or a mistake in a flow
             result.dead.append((record.partition, _dead_letter(record, error, incarnation, cause)))
             continue
@@ -123,11 +133,18 @@ class BatchHandler:
     """Publish, then fold, for one worker."""
 
     def __init__(
-        self, *, publisher: RecordPublisher, states: States, projects: Mapping[str, Project], incarnation: str
+        self,
+        *,
+        publisher: RecordPublisher,
+        states: States,
+        projects: Mapping[str, Project],
+        incarnation: str,
+        live: LiveProjects | None = None,
     ) -> None:
         self._publisher = publisher
         self._states = states
         self._projects = projects
+        self._live = live
         self._incarnation = incarnation
         self._log = structlog.get_logger()
 
@@ -138,7 +155,7 @@ class BatchHandler:
         is sent, and again before anything is acknowledged. Whatever is raised here: no state has moved, and what was
         published will be published again with the same ids.
         """
-        result = fold_batch(records, self._states.get, self._projects, incarnation=self._incarnation)
+        result = fold_batch(records, self._states.get, self._projects, incarnation=self._incarnation, live=self._live)
         published = [*_on_topic(topics.DIALOG, result.outputs), *_on_topic(topics.DEAD, result.dead)]
         if published:
             await self._publisher.publish(published)
@@ -194,6 +211,8 @@ def _on_topic(topic: str, placed: Sequence[Placed]) -> list[OutgoingRecord]:
 
 
 _NEW = Entry(state=initial(), offset=OFFSET_NONE)
+_REPORT = ("ce_type", DeliveryReported.type.encode())
+"""The header of what only notify reads: two or three come with every message, so they are not decoded here."""
 _HANDLED = metrics.HANDLED.labels(service=SERVICE)
 _DUPLICATES = metrics.DUPLICATES.labels(service=SERVICE)
 _DEAD_LETTERS = metrics.DEAD_LETTERS.labels(service=SERVICE)

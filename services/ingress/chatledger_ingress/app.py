@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -22,14 +23,15 @@ from chatledger.http_problems import MEDIA_TYPE, Problem, problem_of_fields, pro
 from chatledger.metrics import CONTENT_TYPE, render_metrics
 from chatledger.ports import Clock, Publisher
 from chatledger.projects import Project
-from chatledger_ingress.edge import PATH_PREFIX, WebhookEndpoint
-from chatledger_ingress.handlers import targets_by_path
+from chatledger_ingress.edge import PATH_PREFIXES, WebhookEndpoint
+from chatledger_ingress.handlers import routes_of
 from chatledger_ingress.health import Health, HealthReporter
 from chatledger_ingress.openapi import add_webhooks
 from chatledger_ingress.problems import UNEXPECTED, problem_of
 from chatledger_ingress.secrets import Secrets
 from chatledger_ingress.settings import BODY_BYTES_MAX
 
+NOTHING_HERE = "there is nothing at this path; /docs lists what there is"
 DESCRIPTION = "Takes webhooks of chat providers, and answers once the broker has them."
 
 
@@ -40,7 +42,7 @@ class IngressApp(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["path"].startswith(PATH_PREFIX):
+        if scope["type"] == "http" and scope["path"].startswith(PATH_PREFIXES):
             await self.webhooks_endpoint(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -58,15 +60,19 @@ def build(
     secrets: Secrets,
     health: Health,
     body_bytes_max: int = BODY_BYTES_MAX,
+    public_base_url: str = "",
     monotonic: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Return the ingress as an application. Raises ConfigurationError when two projects claim one bare path.
 
-    `monotonic` tells seconds, for limits and for the uptime. The publisher is its owner's to start and stop.
+    `public_base_url` is what providers know it by, where the Host header does not tell. `monotonic` tells seconds, for
+    limits and for the uptime. The publisher is its owner's to start and stop.
     """
-    targets = targets_by_path(projects, secrets, monotonic=monotonic)
+    routes = routes_of(projects, secrets, monotonic=monotonic)
     app = IngressApp(title="chatledger", version=__version__, description=DESCRIPTION)
-    app.webhooks_endpoint = WebhookEndpoint(targets, publisher=publisher, clock=clock, body_bytes_max=body_bytes_max)
+    app.webhooks_endpoint = WebhookEndpoint(
+        routes, publisher=publisher, clock=clock, body_bytes_max=body_bytes_max, public_base_url=public_base_url
+    )
     _answer_errors_as_problems(app)
     _add_health(app, HealthReporter(health, monotonic=monotonic))
     _add_root(app, projects, monotonic)
@@ -119,7 +125,8 @@ def _answer_errors_as_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, wrong: HTTPException) -> Response:
-        return answer(request, problem_of_status(wrong.status_code, str(wrong.detail), dict(wrong.headers or {})))
+        detail = NOTHING_HERE if wrong.status_code == HTTPStatus.NOT_FOUND else str(wrong.detail)
+        return answer(request, problem_of_status(wrong.status_code, detail, dict(wrong.headers or {})))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, wrong: RequestValidationError) -> Response:

@@ -18,7 +18,7 @@ from chatledger_ingress.app import build
 from chatledger_ingress.checks import DialogLag, PostgresChecks
 from chatledger_ingress.health import Health
 from chatledger_ingress.producer import RenewingPublisher
-from chatledger_ingress.secrets import Secrets, open_doors, read_secrets
+from chatledger_ingress.secrets import Secrets, open_doors, read_secrets, shut_doors, variables_of
 from chatledger_ingress.server import listen, serve
 from chatledger_ingress.settings import IngressSettings
 
@@ -34,6 +34,9 @@ async def run(settings: IngressSettings, stop: asyncio.Event) -> None:
     secrets = read_secrets(projects, os.environ)
     for door in open_doors(projects, secrets, host=settings.host):
         log.warning("webhook.unguarded", project=door.project, channel=door.channel, host=settings.host)
+    for door in shut_doors(projects, secrets):
+        variable = variables_of(projects[door.project], door.channel).webhook_token
+        log.warning("webhook.shut", project=door.project, channel=door.channel, until_set=variable)
     listener = listen(settings.host, settings.port)
     async with opened(settings, projects, secrets) as app:
         log.info("ingress.listening", host=settings.host, port=listener.getsockname()[1])
@@ -59,6 +62,7 @@ async def opened(
             secrets=secrets,
             health=health_of(publisher, lag, settings.database),
             body_bytes_max=settings.body_bytes_max,
+            public_base_url=settings.public_base_url,
         )
     finally:
         await lag.close()

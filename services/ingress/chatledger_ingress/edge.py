@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
+from chatledger.channels import CHANNELS
 from chatledger.channels.base import WebhookRequest
 from chatledger.errors import (
     BodyTooLarge,
     BrokerUnavailable,
     MalformedBody,
+    NotAuthentic,
     SenderError,
     UnknownProject,
     WrongMediaType,
@@ -28,13 +30,15 @@ from chatledger.http_problems import MEDIA_TYPE, Problem, problem_of_status
 from chatledger.logs import mask_client
 from chatledger.metrics import ACKNOWLEDGED, REFUSED
 from chatledger.ports import Clock, Publisher
-from chatledger_ingress.handlers import Target, accept
+from chatledger_ingress.handlers import Routes, Target, accept
 from chatledger_ingress.problems import SLOW_BODY, UNEXPECTED, problem_of
 
 BODY_TIMEOUT_S = 10.0
 """A provider sends its few KiB at once; somebody who dribbles them holds a connection no longer than this."""
 QUERY_FIELDS_MAX = 20
-PATH_PREFIX = "/webhook/"
+EVENT_IDS_MAX = 20
+"""Of a batch no more are named in the answer: proxies take headers of a few KiB."""
+PATH_PREFIXES = ("/webhook/", *sorted({path for channel in CHANNELS.values() for path in channel.paths}))
 
 log = structlog.get_logger()
 
@@ -48,23 +52,30 @@ class SenderWentAway(Exception):
 
 
 class WebhookEndpoint:
-    """POST /webhook/{channel} and /webhook/{channel}/{project}."""
+    """POST to the channels' paths, bare or followed by a project; GET where a provider asks whether a path is ours.
+
+    `public_base_url` is what stands before the path in the address that providers know; without it the Host header
+    tells.
+    """
 
     def __init__(
-        self, targets: Mapping[str, Target], *, publisher: Publisher, clock: Clock, body_bytes_max: int
+        self, routes: Routes, *, publisher: Publisher, clock: Clock, body_bytes_max: int, public_base_url: str = ""
     ) -> None:
-        self._targets = targets
+        self._routes = routes
         self._publisher, self._clock = publisher, clock
         self._body_bytes_max = body_bytes_max
+        self._public_base_url = public_base_url.rstrip("/")
         self._acknowledged = {
-            id(target): ACKNOWLEDGED.labels(target.door.project, target.door.channel) for target in targets.values()
+            id(target): ACKNOWLEDGED.labels(target.door.project, target.door.channel)
+            for route in routes.values()
+            for target in route.values()
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever comes."""
         try:
             if scope["method"] != "POST":
-                refusal = problem_of_status(405, "webhooks are sent by POST", {"allow": "POST"})
+                refusal = await self._ask(scope, send)
             else:
                 await self._take(scope, receive, send)
                 return
@@ -80,32 +91,69 @@ class WebhookEndpoint:
         except Exception:
             log.exception("webhook.failed", path=scope["path"])
             refusal = UNEXPECTED
+        if refusal is None:
+            return
         REFUSED.labels(refusal.status).inc()
         await send_problem(send, refusal, instance=scope["path"])
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
-        target = self._targets.get(scope["path"])
-        if target is None:
+        route = self._routes.get(scope["path"])
+        if route is None:
             raise UnknownProject(f"no project takes webhooks at {scope['path']}; GET / lists those that do")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        _check_media_type(headers.get("content-type", ""), target.channel.media_types)
+        target = route.get(headers.get("content-type", "").partition(";")[0].strip().lower())
+        if target is None:
+            raise WrongMediaType(f"Content-Type: send {' or '.join(route)}")
         _check_declared_length(headers.get("content-length"), self._body_bytes_max)
         request = WebhookRequest(
             headers=headers,
             query=_query(scope["query_string"]),
             body=await read_body(receive, self._body_bytes_max),
+            url=self._url(scope, headers),
         )
         envelopes = await accept(target, request, publisher=self._publisher, clock=self._clock)
         self._acknowledged[id(target)].inc()
         _log_accepted(target, envelopes)
-        body = target.channel.acknowledgement
-        event_ids = ",".join([envelope.id for envelope in envelopes])
+        channel = target.channel
+        event_ids = ",".join([envelope.id for envelope in envelopes[:EVENT_IDS_MAX]])
         await _send(
             send,
             200,
-            body,
-            [(b"content-type", b"application/json"), (b"x-event-id", event_ids.encode())],
+            channel.acknowledgement,
+            [(b"content-type", channel.acknowledgement_type.encode()), (b"x-event-id", event_ids.encode())],
         )
+
+    async def _ask(self, scope: Scope, send: Send) -> Problem | None:
+        """Answer a provider's question whether the path is ours; return the problem where it is none, or a stranger's.
+
+        Where several channels share the path the token of any of them will do.
+        """
+        targets = self._routes.get(scope["path"], {}).values()
+        askable = [(target.channel.challenge, target.secrets) for target in targets if target.channel.challenge]
+        if scope["method"] != "GET" or not askable:
+            allowed = "GET, POST" if askable else "POST"
+            return problem_of_status(405, "webhooks are sent by POST", {"allow": allowed})
+        query = _query(scope["query_string"])
+        refusal = ""
+        for challenge, secrets in askable:
+            try:
+                answer = challenge(query, secrets)
+            except NotAuthentic as wrong:
+                refusal = str(wrong)
+            else:
+                await _send(
+                    send, 200, answer, [(b"content-type", b"text/plain"), (b"x-content-type-options", b"nosniff")]
+                )
+                return None
+        return problem_of_status(403, refusal)
+
+    def _url(self, scope: Scope, headers: Mapping[str, str]) -> str:
+        """The address as the sender wrote it: it may be part of what they signed."""
+        base = self._public_base_url or f"{scope['scheme']}://{headers.get('host', '')}"
+        raw_path = scope.get("raw_path")
+        path = raw_path.decode("latin-1") if raw_path else quote(scope["path"])
+        query = scope["query_string"]
+        return f"{base}{path}?{query.decode('latin-1')}" if query else base + path
 
 
 async def read_body(receive: Receive, bytes_max: int) -> bytes:
@@ -143,11 +191,6 @@ def _chunk(message: Message) -> bytes:
         raise SenderWentAway
     chunk: bytes = message.get("body", b"")
     return chunk
-
-
-def _check_media_type(given: str, accepted: tuple[str, ...]) -> None:
-    if given.partition(";")[0].strip().lower() not in accepted:
-        raise WrongMediaType(f"Content-Type: send {' or '.join(accepted)}")
 
 
 def _check_declared_length(given: str | None, bytes_max: int) -> None:

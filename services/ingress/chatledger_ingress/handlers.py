@@ -37,29 +37,43 @@ class Target:
     limits: DoorLimits
 
 
-def targets_by_path(
-    projects: Mapping[str, Project], secrets: Secrets, *, monotonic: Callable[[], float]
-) -> dict[str, Target]:
-    """Return what each path `/webhook/<channel>/<project>`, and the bare path of a channel, leads to.
+Routes = Mapping[str, Mapping[str, Target]]
+"""What a path leads to, by the media type of what is posted there."""
 
-    Raises ConfigurationError when two projects claim one bare path.
+
+def routes_of(projects: Mapping[str, Project], secrets: Secrets, *, monotonic: Callable[[], float]) -> Routes:
+    """Return what each path of each channel leads to: `<path>/<project>`, and the bare path to its default project.
+
+    Every channel has `/webhook/<channel>`, and what it names beside. Raises ConfigurationError when two projects claim
+    one bare path.
     """
-    targets = {}
-    for project in projects.values():
-        for channel, settings in project.channels.items():
-            door = Door(project.name, channel)
-            targets[f"/webhook/{channel}/{project.name}"] = Target(
-                door=door,
-                channel=CHANNELS[channel],
-                settings=settings,
-                secrets=secrets.get(door, InboundSecrets()),
-                limits=DoorLimits(project.limits, monotonic=monotonic),
-            )
-    for channel in CHANNELS:
+    targets = {
+        (channel, project.name): Target(
+            door=Door(project.name, channel),
+            channel=CHANNELS[channel],
+            settings=settings,
+            secrets=secrets.get(Door(project.name, channel), InboundSecrets()),
+            limits=DoorLimits(project.limits, monotonic=monotonic),
+        )
+        for project in projects.values()
+        for channel, settings in project.channels.items()
+    }
+    routes: dict[str, dict[str, Target]] = {}
+    for (channel, project_name), target in targets.items():
         default = default_project(projects, channel)
-        if default is not None:
-            targets[f"/webhook/{channel}"] = targets[f"/webhook/{channel}/{default.name}"]
-    return targets
+        for path in (f"/webhook/{channel}", *target.channel.paths):
+            _add(routes.setdefault(f"{path}/{project_name}", {}), target)
+            if default is not None and default.name == project_name:
+                _add(routes.setdefault(path, {}), target)
+    return routes
+
+
+def _add(route: dict[str, Target], target: Target) -> None:
+    """Add a target to a path. Of two that read a media type it goes to the one that names it earlier: its own form."""
+    for rank, media_type in enumerate(target.channel.media_types):
+        other = route.get(media_type)
+        if other is None or rank < other.channel.media_types.index(media_type):
+            route[media_type] = target
 
 
 async def accept(target: Target, request: WebhookRequest, *, publisher: Publisher, clock: Clock) -> list[Envelope]:

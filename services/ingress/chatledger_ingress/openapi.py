@@ -1,10 +1,10 @@
-"""The webhooks in the OpenAPI description: both body forms, every answer, an example of each."""
+"""The webhooks in the OpenAPI description: every body form, every answer, an example of each."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from chatledger.channels import CHANNELS
+from chatledger.channels import CHANNELS, twilio
 from chatledger.errors import (
     BodyTooLarge,
     BrokerUnavailable,
@@ -16,69 +16,10 @@ from chatledger.errors import (
     UnknownProject,
     WrongMediaType,
 )
-from chatledger.http_problems import MEDIA_TYPE, Problem
+from chatledger.http_problems import MEDIA_TYPE, PROBLEM_REFERENCE, PROBLEM_SCHEMA, Problem, problem_of_status
 from chatledger_ingress.problems import SLOW_BODY, problem_of
+from chatledger_ingress.webhook_bodies import FORM_CONTENT, JSON_CONTENT, META_CONTENT
 
-_ID = {"oneOf": [{"type": "string", "minLength": 1, "maxLength": 128}, {"type": "integer"}]}
-_REFERENCE_FORM = {
-    "type": "object",
-    "title": "Reference form",
-    "required": ["client_id", "message_id", "text"],
-    "properties": {"client_id": _ID, "message_id": _ID, "text": {"type": "string"}},
-}
-_PROVIDER_FORM = {
-    "type": "object",
-    "title": "The provider's own form",
-    "description": "Only `hook_type: inbox` with `type: from_client` is client text; the rest is noted.",
-    "required": ["hook_type", "client_id"],
-    "properties": {
-        "hook_type": {"type": "string", "examples": ["inbox", "outbox", "close_dialog"]},
-        "type": {"type": "string", "examples": ["from_client", "to_client"]},
-        "message_id": _ID,
-        "client_id": _ID,
-        "dialog_id": _ID,
-        "channel_id": _ID,
-        "transport": {"type": "string"},
-        "text": {"type": "string"},
-        "client": {"type": "object"},
-    },
-    "additionalProperties": True,
-}
-_BODY_EXAMPLES = {
-    "reference": {"value": {"client_id": 77, "message_id": 970590378, "text": "hello"}},
-    "provider": {
-        "value": {
-            "hook_type": "inbox",
-            "type": "from_client",
-            "message_id": 970590378,
-            "client_id": 77,
-            "dialog_id": 5,
-            "channel_id": 12,
-            "transport": "whatsapp",
-            "text": "hello",
-            "client": {"phone": "919876543210"},
-        }
-    },
-}
-_PROBLEM_SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "instance"],
-    "properties": {
-        "type": {"type": "string", "format": "uri"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "detail"],
-                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-    },
-}
 _REFUSALS: tuple[SenderError | BrokerUnavailable, ...] = (
     MalformedBody("body: is not JSON"),
     NotAuthentic("send a valid token as ?token= or X-Webhook-Token, or sign the body"),
@@ -93,7 +34,7 @@ _REFUSALS: tuple[SenderError | BrokerUnavailable, ...] = (
 
 def add_webhooks(schema: dict[str, Any]) -> dict[str, Any]:
     """Put the webhook paths and the problem schema into an OpenAPI document, and return it."""
-    schema.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM_SCHEMA
+    schema.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
     channel = {
         "name": "channel",
         "in": "path",
@@ -102,30 +43,32 @@ def add_webhooks(schema: dict[str, Any]) -> dict[str, Any]:
     }
     project = {"name": "project", "in": "path", "required": True, "schema": {"type": "string"}}
     paths = schema.setdefault("paths", {})
-    paths["/webhook/{channel}"] = {
-        "post": _operation("webhook_default", "A webhook for the channel's default project", [channel])
-    }
-    paths["/webhook/{channel}/{project}"] = {
-        "post": _operation("webhook_project", "A webhook for one project", [channel, project])
-    }
+    either = {"application/json": JSON_CONTENT, twilio.FORM: FORM_CONTENT}
+    whatsapp = {twilio.FORM: FORM_CONTENT, "application/json": META_CONTENT}
+    for path, parameters, name, content in (
+        ("/webhook/{channel}", [channel], "webhook", either),
+        ("/whatsapp/webhook", [], "whatsapp", whatsapp),
+    ):
+        for suffix, more, whose in (
+            ("", [], "the channel's default project"),
+            ("/{project}", [project], "one project"),
+        ):
+            operation_id = f"{name}_{'project' if suffix else 'default'}"
+            post = _operation(operation_id, f"A webhook for {whose}", [*parameters, *more], content)
+            question = _question(f"{operation_id}_challenge", [*parameters, *more])
+            paths[path + suffix] = {"post": post, "get": question}
     return schema
 
 
-def _operation(operation_id: str, summary: str, path_parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _operation(
+    operation_id: str, summary: str, path_parameters: list[dict[str, Any]], content: dict[str, Any]
+) -> dict[str, Any]:
     refusals = [*map(problem_of, _REFUSALS), SLOW_BODY]
     return {
         "operationId": operation_id,
         "summary": summary,
         "parameters": [*path_parameters, *_GUARDS],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"anyOf": [_REFERENCE_FORM, _PROVIDER_FORM]},
-                    "examples": _BODY_EXAMPLES,
-                }
-            },
-        },
+        "requestBody": {"required": True, "content": content},
         "responses": {
             "200": _ACCEPTED,
             **{str(problem.status): _response(problem) for problem in sorted(refusals, key=lambda each: each.status)},
@@ -133,20 +76,48 @@ def _operation(operation_id: str, summary: str, path_parameters: list[dict[str, 
     }
 
 
+def _question(operation_id: str, path_parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    """The GET by which a provider of WhatsApp asks whether the address is ours."""
+    asked = [
+        {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
+        for name in ("hub.mode", "hub.verify_token", "hub.challenge")
+    ]
+    return {
+        "operationId": operation_id,
+        "summary": "Whether this address is ours: the challenge comes back to who knows the verify token",
+        "parameters": [*path_parameters, *asked],
+        "responses": {
+            "200": {"description": "The challenge.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            "403": _response(problem_of_status(403, "send a valid hub.verify_token")),
+            "405": _response(problem_of_status(405, "webhooks are sent by POST")),
+        },
+    }
+
+
 _GUARDS: list[dict[str, Any]] = [
-    {"name": "token", "in": "query", "required": False, "schema": {"type": "string"}},
-    {"name": "X-Webhook-Token", "in": "header", "required": False, "schema": {"type": "string"}},
-    {"name": "traceparent", "in": "header", "required": False, "schema": {"type": "string"}},
+    {"name": name, "in": place, "required": False, "schema": {"type": "string"}}
+    for name, place in (
+        ("token", "query"),
+        ("delivery", "query"),
+        ("X-Webhook-Token", "header"),
+        ("X-Twilio-Signature", "header"),
+        ("X-Twilio-Webhooks-Signature-Settings", "header"),
+        ("X-Hub-Signature-256", "header"),
+        ("traceparent", "header"),
+    )
 ]
 _ACCEPTED: dict[str, Any] = {
     "description": "The broker has it.",
     "headers": {
         "X-Event-Id": {
-            "description": "The id of the event; of several, separated by commas.",
+            "description": "The id of the event; of several the first 20, separated by commas.",
             "schema": {"type": "string", "format": "uuid"},
         }
     },
-    "content": {"application/json": {"example": {"success": True}}},
+    "content": {
+        "application/json": {"example": {"success": True}},
+        twilio.CHANNEL.acknowledgement_type: {"example": twilio.CHANNEL.acknowledgement.decode()},
+    },
 }
 
 
@@ -155,7 +126,7 @@ def _response(problem: Problem) -> dict[str, Any]:
         "description": problem.title,
         "content": {
             MEDIA_TYPE: {
-                "schema": {"$ref": "#/components/schemas/Problem"},
+                "schema": PROBLEM_REFERENCE,
                 "example": {
                     "type": problem.type,
                     "title": problem.title,

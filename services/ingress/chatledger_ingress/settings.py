@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AliasChoices, Field
 
-from chatledger.settings import CommonSettings
+from chatledger.settings import CommonSettings, PublicBaseUrl
 
 BODY_BYTES_MAX = 64 * 1024
 """The largest webhook seen from the providers is a few KiB; what they send beside text are links."""
@@ -23,6 +23,8 @@ class IngressSettings(CommonSettings):
     """The address to listen on. Beyond loopback every project needs a token or a signature."""
     port: Annotated[int, Field(ge=0, le=65535, validation_alias=AliasChoices("CHATLEDGER_PORT", "PORT"))] = 8000
     """The port to listen on; 0: a free one, which the log names."""
+    public_base_url: PublicBaseUrl = ""
+    """What stands before the path in the address that providers post to; unset, the Host header tells."""
     body_bytes_max: Annotated[int, Field(ge=1024, le=BODY_BYTES_HIGHEST)] = BODY_BYTES_MAX
     """A larger body is refused with 413."""
     drain_timeout_s: Annotated[int, Field(ge=1, le=300)] = 10

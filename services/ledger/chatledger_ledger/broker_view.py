@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
@@ -41,8 +41,10 @@ class DialogTable:
 class BrokerView:
     """Reads from one broker, between `open_broker_view` and its end."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, as_dialog: AIOKafkaConsumer) -> None:
+        """`as_dialog` asks in the name of the dialog's group, without ever being a member of it."""
         self._consumer = consumer
+        self._as_dialog = as_dialog
 
     async def extents(self, names: Collection[str]) -> dict[TopicPartition, TopicExtent]:
         """How far each partition of these topics reaches; a topic that is not there is left out."""
@@ -57,6 +59,15 @@ class BrokerView:
             TopicPartition(each.topic, each.partition): TopicExtent(oldest=oldest[each], end=ends[each])
             for each in partitions
         }
+
+    async def dialog_lag(self, extents: Mapping[TopicPartition, TopicExtent]) -> int:
+        """How many records of chat.inbound the dialog's group has not committed yet; `extents` are the topics'."""
+        lag = 0
+        for at, extent in extents.items():
+            if at.topic == topics.INBOUND:
+                committed = await self._as_dialog.committed(KafkaPartition(at.topic, at.partition)) or 0
+                lag += max(0, extent.end - max(committed, extent.oldest))
+        return lag
 
     async def dialog_table(self) -> DialogTable:
         """Read the whole changelog. Raises BrokerUnavailable when it does not come to its end in time."""
@@ -82,14 +93,19 @@ class BrokerView:
 async def open_broker_view(bootstrap_servers: str) -> AsyncIterator[BrokerView]:
     """Connect for the time of a `with`. Raises BrokerUnavailable."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, enable_auto_commit=False, auto_offset_reset="none")
+    as_dialog = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, group_id=topics.DIALOG_GROUP, enable_auto_commit=False
+    )
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await consumer.start()
-        yield BrokerView(consumer)
+            await as_dialog.start()
+        yield BrokerView(consumer, as_dialog)
     except (KafkaError, TimeoutError) as wrong:
         raise BrokerUnavailable(f"no broker answers at {bootstrap_servers}: {wrong or 'timed out'}") from wrong
     finally:
         await consumer.stop()
+        await as_dialog.stop()
 
 
 async def dialog_workers(bootstrap_servers: str) -> int | None:

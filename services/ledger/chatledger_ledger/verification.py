@@ -86,7 +86,7 @@ async def _report(pool: Pool, database: str, side: _BrokerSide | None, acknowled
                 None if side is None else table_is_the_fold(side.table, states),
             ),
             await invariants.invoices_are_right(connection),
-            await invariants.replies_have_ended(connection),
+            await invariants.messages_have_ended(connection),
             finding_of("I8", I8, checked=0, complaints=[], note=NO_BROKER)
             if side is None
             else positions_are_at_the_ends(side.extents, side.positions),
@@ -132,6 +132,7 @@ async def _settle(pool: Pool, timeout_s: float, view: BrokerView | None = None, 
         if view is not None:
             extents, positions = await view.extents(topics.ALL), await _positions(pool, incarnation)
             lag = sum(max(0, extent.end - positions.get(at, 0)) for at, extent in extents.items())
+            lag += await view.dialog_lag(extents)
         last = await PostgresLedgerReader(pool).last_position()
         if unfinished <= 0 and lag == 0 and last == seen:
             return

@@ -1,21 +1,32 @@
-"""The consumer loop, and the gauge of what is left to consume."""
+"""The consumer loops, one for each topic, and the gauge of what is left to consume."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Protocol
 
-from chatledger.adapters.postgres import Pool
+from chatledger.adapters.postgres import Connection, Pool
 from chatledger.metrics import LAG
-from chatledger.ports import Subscription
+from chatledger.ports import ConsumedRecord, Subscription
 from chatledger_notify.handlers import SERVICE
-from chatledger_notify.intake import Intake
 
 BATCH_EVERY_S = 0.008
 """The shortest time from one batch to the next: under load it makes one transaction of many records."""
+LISTEN_EVERY_S, LISTEN_FULL_RECORDS = 0.25, 50
+"""The same for what may come some moments later; a batch of so many records says that there is more."""
 LAG_EVERY_S = 1.0
 
 
-async def consume(subscription: Subscription, intake: Intake, pool: Pool) -> None:
+class BatchHandler(Protocol):
+    """What is done with batches."""
+
+    async def handle(self, connection: Connection, batch: Sequence[ConsumedRecord]) -> None:
+        """Commit a batch."""
+        ...
+
+
+async def consume(subscription: Subscription, intake: BatchHandler, pool: Pool) -> None:
     """Hand every batch on, until the subscription is closed. Raises what the intake raises."""
     now = asyncio.get_running_loop().time
     async with pool.connection() as connection:
@@ -24,6 +35,17 @@ async def consume(subscription: Subscription, intake: Intake, pool: Pool) -> Non
             next_at = now() + BATCH_EVERY_S
             await intake.handle(connection, batch)
             await asyncio.sleep(max(0.0, next_at - now()))
+        await connection.set_autocommit(False)
+
+
+async def listen(subscription: Subscription, intake: BatchHandler, pool: Pool) -> None:
+    """The same without haste: few and large batches, as long as it keeps up."""
+    async with pool.connection() as connection:
+        await connection.set_autocommit(True)
+        async for batch in subscription.batches():
+            await intake.handle(connection, batch)
+            if len(batch) < LISTEN_FULL_RECORDS:
+                await asyncio.sleep(LISTEN_EVERY_S)
         await connection.set_autocommit(False)
 
 

@@ -1,4 +1,7 @@
-"""A place where a test lets the process die, named by the environment: between the provider's answer and its record."""
+"""Places where a test lets the process die, named by the environment.
+
+Between the provider's answer and its record, and between the record of reports and its publication.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 AFTER_SEND = "notify.after_send"
+AFTER_FOLD = "notify.after_fold"
 EXIT_STATUS = 70
 
 

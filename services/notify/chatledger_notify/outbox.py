@@ -1,4 +1,4 @@
-"""From a try's result to its event: the row first, many in one statement, then the broker, then the mark.
+"""From a try's result, or a status that rose, to its event: the row first, then the broker, then the mark.
 
 A process that ends between these steps leaves a row that says what is still to publish; it is published again with
 the same id, time and content by whoever owns the partition next.
@@ -7,15 +7,20 @@ the same id, time and content by whoever owns the partition next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 import structlog
 
 from chatledger.adapters.postgres import Pool
 from chatledger.errors import InvariantViolated, OutsideUnavailable, ProducerBroken
+from chatledger.events.envelope import Envelope
 from chatledger.ports import Publisher
 from chatledger.topics import NOTIFY
 from chatledger_notify.deliveries import Result, outcome_event
+from chatledger_notify.report_store import ReportStore
+from chatledger_notify.reports import StatusRise, status_event
 from chatledger_notify.store import NotifyStore
 
 FLUSH_EVERY_S = 0.01
@@ -25,20 +30,47 @@ MARK_EVERY_S = 0.25
 RETRY_PAUSE_S = 1.0
 PUBLISH_AT_ONCE = 500
 
+Told = Result | StatusRise
+"""What the table has and the broker may not: how a delivery ended, or how far its message has come since."""
+
 _log = structlog.get_logger()
 
 
+class Settling(Protocol):
+    """Who sends, and waits for what it sent to be in the table."""
+
+    def settled(self, result: Result) -> None:
+        """The table has this result, or has had a later one."""
+        ...
+
+    def ended_meanwhile(self, delivery_id: str) -> bool:
+        """Whether a report has ended a delivery that is being sent."""
+        ...
+
+
 class Outbox:
-    """Commits results, publishes outcomes. `settled` is called with each result that the table has."""
+    """Commits results, publishes what was told.
+
+    The sender is told of each result that the table has. Where the table does not take one, a report has ended the
+    delivery while it was being sent, as the sender knows; otherwise only somebody else could have.
+    """
 
     def __init__(
-        self, *, store: NotifyStore, pool: Pool, publisher: Publisher, settled: Callable[[Result], None]
+        self,
+        *,
+        store: NotifyStore,
+        reports: ReportStore,
+        pool: Pool,
+        publisher: Publisher,
+        sender: Settling,
     ) -> None:
-        self._store, self._pool, self._publisher, self._settled = store, pool, publisher, settled
+        self._store, self._reports, self._pool, self._publisher = store, reports, pool, publisher
+        self._sender = sender
         self._results: list[Result] = []
-        self._unpublished: list[Result] = []
-        self._unmarked: list[str] = []
+        self._unpublished: list[Told] = []
+        self._unmarked: list[Told] = []
         self._has_results, self._has_unpublished = asyncio.Event(), asyncio.Event()
+        self._recording, self._marking = asyncio.Lock(), asyncio.Lock()
         self._stopping = asyncio.Event()
 
     def record(self, result: Result) -> None:
@@ -46,10 +78,16 @@ class Outbox:
         self._results.append(result)
         self._has_results.set()
 
-    def republish(self, results: Sequence[Result]) -> None:
-        """Take outcomes that the table has, but the broker may not."""
-        self._unpublished.extend(results)
+    def republish(self, told: Sequence[Told]) -> None:
+        """Take what the table has, but the broker may not, in the order of each delivery's stream."""
+        self._unpublished.extend(told)
         self._has_unpublished.set()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Keep this outbox's hands off the deliveries' rows, for somebody who locks several of them."""
+        async with self._recording, self._marking:
+            yield
 
     def stop(self) -> None:
         """Let `run` finish what was recorded, and end."""
@@ -74,8 +112,9 @@ class Outbox:
                 self._has_results.clear()
                 results, self._results = self._results, []
                 if results:
-                    recorded = await self._store.record_results(connection, results)
-                    self._after_commit(results, recorded)
+                    async with self._recording:
+                        recorded = await self._store.record_results(connection, results)
+                        self._after_commit(results, recorded)
                 elif self._stopping.is_set():
                     break
                 if self._stopping.is_set():
@@ -85,12 +124,13 @@ class Outbox:
             await connection.set_autocommit(False)
 
     def _after_commit(self, results: Sequence[Result], recorded: set[str]) -> None:
-        if len(recorded) < len(results):
-            lost = next(result.delivery.id for result in results if result.delivery.id not in recorded)
-            raise InvariantViolated(f"delivery {lost} had ended already: somebody else sends for the same partition")
-        ended = [result for result in results if result.ended]
+        for result in results if len(recorded) < len(results) else ():
+            lost = result.delivery.id
+            if lost not in recorded and not self._sender.ended_meanwhile(lost):
+                raise InvariantViolated(f"delivery {lost} had ended already: somebody else sends for its partition")
+        ended = [result for result in results if result.ended and result.delivery.id in recorded]
         for result in results:
-            self._settled(result)
+            self._sender.settled(result)
         if ended:
             self.republish(ended)
 
@@ -116,9 +156,9 @@ class Outbox:
             except TimeoutError:
                 return
 
-    async def _published(self, batch: Sequence[Result]) -> bool:
+    async def _published(self, batch: Sequence[Told]) -> bool:
         try:
-            await self._publisher.publish(NOTIFY, [outcome_event(result) for result in batch])
+            await self._publisher.publish(NOTIFY, [_event(told) for told in batch])
         except ProducerBroken:
             raise
         except OutsideUnavailable as wrong:
@@ -126,11 +166,21 @@ class Outbox:
             await asyncio.sleep(RETRY_PAUSE_S)
             return False
         del self._unpublished[: len(batch)]
-        self._unmarked.extend(result.delivery.id for result in batch)
+        self._unmarked.extend(batch)
         return True
 
     async def _mark(self) -> None:
-        if self._unmarked:
-            ids, self._unmarked = self._unmarked, []
-            async with self._pool.connection() as connection:
-                await self._store.mark_published(connection, ids)
+        if not self._unmarked:
+            return
+        marked, self._unmarked = self._unmarked, []
+        ended = [told.delivery.id for told in marked if isinstance(told, Result)]
+        rises = [told for told in marked if isinstance(told, StatusRise)]
+        async with self._marking, self._pool.connection() as connection:
+            if ended:
+                await self._store.mark_published(connection, ended)
+            if rises:
+                await self._reports.forget_rises(connection, rises)
+
+
+def _event(told: Told) -> Envelope:
+    return outcome_event(told) if isinstance(told, Result) else status_event(told)

@@ -32,8 +32,11 @@ _log = structlog.get_logger()
 class Ownership:
     """Follows what the group assigns. `acquired` is awaited with each partition whose lock was taken."""
 
-    def __init__(self, *, queues: ClientQueues, acquired: Callable[[int], Awaitable[None]]) -> None:
-        self._queues = queues
+    def __init__(
+        self, *, queues: ClientQueues, folding: Callable[[], bool], acquired: Callable[[int], Awaitable[None]]
+    ) -> None:
+        """`folding` tells whether rows are being changed by reports at this moment."""
+        self._queues, self._folding = queues, folding
         self._acquired = acquired
         self._wanted: frozenset[int] = frozenset()
         self._locked: set[int] = set()
@@ -65,7 +68,7 @@ class Ownership:
     async def _give_back(self, connection: Connection) -> None:
         for partition in sorted(self._locked - self._wanted):
             self._queues.disown(partition)
-            while not self._queues.is_quiet(partition):  # noqa: ASYNC110  # rare, and cheaper than a signal per message
+            while self._folding() or not self._queues.is_quiet(partition):  # noqa: ASYNC110  # rare, and cheaper than a signal per message
                 await asyncio.sleep(QUIET_PAUSE_S)
             await connection.execute("SELECT pg_advisory_unlock(hashtext('chatledger notify'), %s)", (partition,))
             self._locked.discard(partition)

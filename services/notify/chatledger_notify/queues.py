@@ -1,8 +1,9 @@
 """Who may be sent to next: one queue per client, one message of a client at a time. In memory, without I/O.
 
 A client is *active* while its first messages are here, or *parked* until a time, with its messages in the table only:
-after a try that is to be repeated, and where there is too much to hold. What comes for a parked client stays in the
-table behind what is there already, so a client's order is always the table's.
+after a try that is to be repeated, and where there is too much to hold; without a time while its provider's breaker is
+open. What comes for a parked client stays in the table behind what is there already, so a client's order is always the
+table's.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
-from chatledger_notify.deliveries import Delivery
+from chatledger_notify.deliveries import Account, Delivery
 
 MESSAGES_OF_A_CLIENT_MAX = 20
 """How many of one client's messages are held in memory; the rest are loaded when these are done."""
 MESSAGES_MAX = 5_000
 """How many are held in all. Beyond it new ones stay in the table until there is room."""
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +32,11 @@ class Client:
     partition: int
     messages: deque[Delivery] = field(default_factory=deque)
     parked_until: datetime | None = None
+    parking: int = 0
     more_in_table: bool = False
     sending: bool = False
+    waits_for: Account | None = None
+    """Whose recovery lets a parked client go, whatever the time."""
 
 
 class ClientQueues:
@@ -40,9 +46,11 @@ class ClientQueues:
         self._ready = ready
         self._clients: dict[str, Client] = {}
         self._parked: list[tuple[datetime, int, Client]] = []
+        """A heap of parkings; one counts as long as its number is still the client's."""
         self._parkings = 0
         self._held = 0
         self._owned: set[int] = set()
+        self._waiting: dict[Account, deque[Client]] = {}
 
     @property
     def owned(self) -> frozenset[int]:
@@ -91,7 +99,7 @@ class ClientQueues:
 
     def next_due(self) -> datetime | None:
         """When the next parked client is due; None when none is, or there is no room for more."""
-        while self._parked and self._parked[0][2].parked_until != self._parked[0][0]:
+        while self._parked and self._parked[0][2].parking != self._parked[0][1]:
             heapq.heappop(self._parked)
         return self._parked[0][0] if self._parked and self._held < MESSAGES_MAX else None
 
@@ -99,14 +107,16 @@ class ClientQueues:
         """Parked clients whose time has come, oldest first; each is to be answered with `load`."""
         found: list[Client] = []
         while len(found) < limit and (first := self.next_due()) is not None and first <= now:
-            found.append(heapq.heappop(self._parked)[2])
+            client = heapq.heappop(self._parked)[2]
+            client.parking = 0
+            found.append(client)
         return found
 
     def load(self, client: Client, messages: list[Delivery], *, more_in_table: bool) -> None:
         """Give a client that was due its oldest messages from the table."""
         if self._clients.get(client.conversation) is not client:
             return
-        client.parked_until = None
+        client.parked_until, client.parking = None, 0
         client.more_in_table = more_in_table
         if not messages:
             self._forget(client)
@@ -115,8 +125,11 @@ class ClientQueues:
         self._ready(client)
 
     def start(self, client: Client) -> Delivery | None:
-        """Return the message to send to a client that was ready; None where it is not ours any more."""
+        """Return the message to send to a client that was ready; None where there is none, or none of ours any more."""
         if self._clients.get(client.conversation) is not client or client.partition not in self._owned:
+            return None
+        if not client.messages:
+            self._go_on(client, LONG_AGO)
             return None
         client.sending = True
         return client.messages[0]
@@ -126,22 +139,76 @@ class ClientQueues:
         client.sending = False
         client.messages.popleft()
         self._held -= 1
+        self._go_on(client, now)
+
+    def retry(self, client: Client, due: datetime, *, waits_for: Account | None = None) -> None:
+        """The message that was being sent is to be tried again at `due`, or when `waits_for` is back.
+
+        The client waits with all it has.
+        """
+        client.sending = False
+        self._held -= len(client.messages)
+        client.messages.clear()
+        if client.partition in self._owned:
+            self._park(client, due)
+            client.waits_for = waits_for
+        else:
+            self._forget(client)
+
+    def wait_for(self, client: Client, account: Account) -> None:
+        """The message was not sent, because nobody is called: the client waits until `account` is let go."""
+        self.retry(client, NEVER, waits_for=account)
+        if client.waits_for is not None:
+            self._waiting.setdefault(account, deque()).append(client)
+
+    def waited_for(self) -> frozenset[Account]:
+        """The accounts whose clients wait to be let go."""
+        return frozenset(self._waiting)
+
+    def let_one_go(self, account: Account) -> None:
+        """Take up again the client who has been waiting longest for `account`."""
+        waiting = self._waiting.get(account)
+        while waiting:
+            client = waiting.popleft()
+            if self._waits(client, account):
+                self._park(client, LONG_AGO)
+                return
+        self._waiting.pop(account, None)
+
+    def let_waiting_go(self, account: Account) -> None:
+        """Take up again all who wait for `account`, in the order of waiting."""
+        for client in self._waiting.pop(account, ()):
+            if self._waits(client, account):
+                self._park(client, LONG_AGO)
+
+    def let_failed_go(self, account: Account) -> None:
+        """Take up again, before their time, those whose last try failed because `account` was down."""
+        for client in list(self._clients.values()):
+            if client.waits_for == account and client.parked_until != NEVER:
+                self._park(client, LONG_AGO)
+
+    def drop(self, conversation: str, delivery_id: str) -> None:
+        """A message that is not being sent has ended without our doing, and the table knows it: on to the next one."""
+        client = self._clients.get(conversation)
+        if client is None:
+            return
+        if client.parked_until is None:
+            kept = deque(message for message in client.messages if message.id != delivery_id)
+            self._held -= len(client.messages) - len(kept)
+            client.messages = kept
+        elif client.parked_until != NEVER:
+            self._park(client, LONG_AGO)
+
+    def _waits(self, client: Client, account: Account) -> bool:
+        return client.waits_for == account and client.parked_until == NEVER
+
+    def _go_on(self, client: Client, now: datetime) -> None:
         if client.partition not in self._owned:
             self._forget(client)
         elif client.messages:
             self._ready(client)
         elif client.more_in_table:
             self._park(client, now)
-        else:
-            self._forget(client)
-
-    def retry(self, client: Client, due: datetime) -> None:
-        """The message that was being sent is to be tried again at `due`: the client waits with all it has."""
-        client.sending = False
-        self._held -= len(client.messages)
-        client.messages.clear()
-        if client.partition in self._owned:
-            self._park(client, due)
         else:
             self._forget(client)
 
@@ -158,13 +225,14 @@ class ClientQueues:
         self._held += len(client.messages) - before
 
     def _park(self, client: Client, until: datetime) -> None:
-        client.parked_until = until
         self._parkings += 1
-        heapq.heappush(self._parked, (until, self._parkings, client))
+        client.parked_until, client.parking, client.waits_for = until, self._parkings, None
+        if until != NEVER:
+            heapq.heappush(self._parked, (until, self._parkings, client))
 
     def _forget(self, client: Client) -> None:
         self._held -= len(client.messages)
         client.messages.clear()
-        client.parked_until = None
+        client.parked_until, client.parking, client.waits_for = None, 0, None
         if self._clients.get(client.conversation) is client:
             del self._clients[client.conversation]

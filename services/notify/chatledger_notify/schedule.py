@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +13,21 @@ class RetrySchedule:
     slow_s: tuple[float, ...] = (60.0, 300.0, 1_800.0, 7_200.0, 21_600.0, 86_400.0)
     jitter_share: float = 0.2
     """By how much of itself a pause may be longer or shorter, so that clients do not all come back at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendingLimits:
+    """How much is sent at once, and when it is let be. Times are in seconds.
+
+    `breaker_failures` in a row open a provider's breaker for `breaker_pause_s`. A provider that can call us back and
+    did not answer is given `ambiguous_pause_s` to tell that it took the message.
+    """
+
+    schedule: RetrySchedule = field(default_factory=RetrySchedule)
+    concurrency: int = 64
+    breaker_failures: int = 5
+    breaker_pause_s: float = 30.0
+    ambiguous_pause_s: float = 30.0
 
 
 def next_attempt(attempts: int, *, retry_after_s: float | None, jitter: float, schedule: RetrySchedule) -> float | None:

@@ -3,56 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 
-import structlog
-
-from chatledger.logs import about
-from chatledger.metrics import REPLY_AGE, SENT
+from chatledger.errors import BreakerOpen
+from chatledger.metrics import SENT
 from chatledger.ports import Clock
-from chatledger_notify.deliveries import Delivery, Result, result_of
-from chatledger_notify.failpoint import AFTER_SEND, Failpoint
+from chatledger_notify.attempts import Attempts
+from chatledger_notify.deliveries import Account, Delivery, Result
 from chatledger_notify.outbox import Outbox
-from chatledger_notify.provider import Provider
-from chatledger_notify.queues import MESSAGES_OF_A_CLIENT_MAX, Client, ClientQueues
-from chatledger_notify.schedule import RetrySchedule
+from chatledger_notify.provider import Breakers
+from chatledger_notify.queues import LONG_AGO, MESSAGES_OF_A_CLIENT_MAX, Client, ClientQueues
 from chatledger_notify.store import NotifyStore
 
 LOOK_EVERY_S = 0.25
 """How long parked clients may be overlooked at most: the wall clock may have been set."""
 CLIENTS_AT_ONCE = 200
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-
-_log = structlog.get_logger()
 
 
 class Sender:
-    """Workers over the clients' queues, and the loader that wakes parked clients when they are due."""
+    """Workers over the clients' queues, and the loader that wakes parked clients when they are due.
+
+    While a provider's breaker is open its clients wait, with nothing of theirs in memory. When its pause is over one of
+    them is let go, to probe; when it closes, all are. Those whose own tries had failed go once it has stayed closed for
+    as long as a pause lasts, and not only when their retry schedule says: the provider is back.
+    """
 
     def __init__(
         self,
         *,
         store: NotifyStore,
-        provider: Provider,
+        attempts: Attempts,
+        breakers: Breakers,
         clock: Clock,
-        jitter: Callable[[], float],
-        schedule: RetrySchedule,
+        monotonic: Callable[[], float],
         concurrency: int,
-        failpoint: Failpoint | None = None,
     ) -> None:
-        self._store, self._provider, self._clock, self._jitter = store, provider, clock, jitter
-        self._schedule, self._concurrency, self._failpoint = schedule, concurrency, failpoint
+        self._store, self._attempts, self._breakers = store, attempts, breakers
+        self._clock, self._monotonic, self._concurrency = clock, monotonic, concurrency
         self._turns: asyncio.Queue[Client | None] = asyncio.Queue()
         self.queues = ClientQueues(self._turns.put_nowait)
         self._being_sent: dict[str, Client] = {}
+        self._ended_meanwhile: set[str] = set()
+        self._not_closed: set[Account] = set()
+        self._closed_since: dict[Account, float] = {}
         self._gate = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = False
 
     def gate(self) -> AbstractAsyncContextManager[None]:
-        """Held from before a batch is committed until it was offered, so that no loading falls in between."""
+        """Held from before rows are committed until the queues know, so that no loading falls in between."""
         return self._gate
 
     def offer(self, deliveries: Sequence[Delivery]) -> None:
@@ -70,12 +71,31 @@ class Sender:
     def settled(self, result: Result) -> None:
         """The table has this result: the client's next message may go, or the client waits."""
         client = self._being_sent.pop(result.delivery.id)
-        if result.next_attempt_at is not None:
-            self.queues.retry(client, result.next_attempt_at)
-        else:
+        if result.next_attempt_at is None or result.delivery.id in self._ended_meanwhile:
+            self._ended_meanwhile.discard(result.delivery.id)
             self.queues.ended(client, LONG_AGO)
+        else:
+            waits_for = result.delivery.account if result.provider_down else None
+            self.queues.retry(client, result.next_attempt_at, waits_for=waits_for)
         if client.parked_until is not None:
             self._wake.set()
+
+    def ended_by_report(self, delivery: Delivery) -> None:
+        """The table says that a message was sent, though no try of ours had said so. The gate must be held."""
+        if delivery.id in self._being_sent:
+            self._ended_meanwhile.add(delivery.id)
+        else:
+            SENT.labels(delivery.reply.channel, "sent").inc()
+            self.queues.drop(delivery.request.conversation, delivery.id)
+            self._wake.set()
+
+    def ended_meanwhile(self, delivery_id: str) -> bool:
+        """Whether a message has ended by a report while it was being sent."""
+        return delivery_id in self._ended_meanwhile
+
+    def look_at_breakers(self) -> None:
+        """A breaker has changed: somebody may have to be let go."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Let `run` end when what is being sent has been answered."""
@@ -95,28 +115,39 @@ class Sender:
         while (client := await self._turns.get()) is not None and not self._stopping:
             delivery = self.queues.start(client)
             if delivery is not None:
-                self._being_sent[delivery.id] = client
-                outbox.record(await self._attempt(delivery))
+                await self._send(client, delivery, outbox)
 
-    async def _attempt(self, delivery: Delivery) -> Result:
-        outcome, http_status = await self._provider.attempt(delivery)
-        if self._failpoint is not None:
-            self._failpoint.reached(AFTER_SEND)
-        result = result_of(
-            delivery,
-            outcome,
-            http_status=http_status,
-            at=self._clock.now(),
-            schedule=self._schedule,
-            jitter=self._jitter(),
-        )
-        _tell(result)
-        return result
+    async def _send(self, client: Client, delivery: Delivery, outbox: Outbox) -> None:
+        self._being_sent[delivery.id] = client
+        try:
+            outbox.record(await self._attempts.make(delivery))
+        except BreakerOpen:
+            del self._being_sent[delivery.id]
+            self._ended_meanwhile.discard(delivery.id)
+            self.queues.wait_for(client, delivery.account)
+
+    def _let_go(self) -> None:
+        """Take up clients again who wait for a breaker: one while it looks for a probe, the rest when it has closed."""
+        waited_for, now = self.queues.waited_for(), self._monotonic()
+        for account, breaker in self._breakers.items():
+            if breaker.state != "closed":
+                self._not_closed.add(account)
+                self._closed_since.pop(account, None)
+                if account in waited_for and breaker.retry_after_s == 0:
+                    self.queues.let_one_go(account)
+            elif account in self._not_closed or account in waited_for:
+                self._not_closed.discard(account)
+                self._closed_since[account] = now
+                self.queues.let_waiting_go(account)
+            elif now - self._closed_since.get(account, math.inf) >= breaker.pause_s:
+                del self._closed_since[account]
+                self.queues.let_failed_go(account)
 
     async def _load_parked(self) -> None:
         while not self._stopping:
             self._wake.clear()
             async with self._gate:
+                self._let_go()
                 clients = self.queues.due(self._clock.now(), limit=CLIENTS_AT_ONCE)
                 if clients:
                     await self._load(clients)
@@ -141,23 +172,3 @@ class Sender:
                 await self._wake.wait()
         except TimeoutError:
             return
-
-
-def _tell(result: Result) -> None:
-    """Put a try into the metrics and the log; what was written to the client is masked."""
-    request = result.delivery.request
-    age_s = max(0.0, (result.at - request.time).total_seconds())
-    if result.ended:
-        SENT.labels(result.delivery.reply.channel, result.status).inc()
-    if result.status == "sent":
-        REPLY_AGE.observe(age_s)
-    _log.log(
-        20 if result.status == "sent" else 30,
-        f"delivery.{result.status}",
-        **about(request),
-        attempts=result.attempts,
-        age_s=round(age_s, 3),
-        http_status=result.http_status,
-        reason=result.reason,
-        next_attempt_at=result.next_attempt_at and result.next_attempt_at.isoformat(),
-    )

@@ -43,6 +43,7 @@ class NotifyStore:
             [each.request.time for each in deliveries],
             [each.request.correlation_id for each in deliveries],
             [each.request.traceparent for each in deliveries],
+            [each.reply.regarding for each in deliveries],
         )
         rows = await connection.execute(_QUERIES["insert_deliveries"], columns)
         return {row[0] for row in await rows.fetchall()}
@@ -54,10 +55,13 @@ class NotifyStore:
     async def load_waiting(self, clients: Sequence[tuple[int, str]], *, limit: int) -> list[Delivery]:
         """The oldest unsent messages of (partition, conversation), at most `limit` of each, in the order of sending."""
         partitions, conversations = [client[0] for client in clients], [client[1] for client in clients]
-        return [_delivery(row) for row in await self._fetch("load_waiting", (partitions, conversations, limit))]
+        return [delivery_of(row) for row in await self._fetch("load_waiting", (partitions, conversations, limit))]
 
     async def record_results(self, connection: Connection, results: Sequence[Result]) -> set[str]:
-        """Note what came of tries; return the ids of those that had not ended before."""
+        """Note what came of tries; return the ids of those that had not ended before.
+
+        Reports that have been waiting for one of these messages may now be folded.
+        """
         columns = (
             [each.delivery.id for each in results],
             [each.status for each in results],
@@ -71,11 +75,16 @@ class NotifyStore:
         rows = await connection.execute(_QUERIES["record_results"], columns)
         return {row[0] for row in await rows.fetchall()}
 
+    async def last_message_at(self, conversation: str) -> datetime | None:
+        """When a client last wrote, as far as chat.inbound has been read; None: not within the last days."""
+        rows = await self._fetch("last_message_at", (conversation,))
+        return rows[0][0].astimezone(UTC) if rows else None
+
     async def load_unpublished(self, partition: int) -> list[Result]:
         """Deliveries that ended, but whose event the broker may not have."""
         return [
             Result(
-                delivery=_delivery(row),
+                delivery=delivery_of(row),
                 attempts=row[8],
                 status=row[9],
                 at=row[10].astimezone(UTC),
@@ -138,7 +147,7 @@ class NotifyStore:
             return await rows.fetchall()
 
 
-def _delivery(row: Sequence[Any]) -> Delivery:
+def delivery_of(row: Sequence[Any]) -> Delivery:
     """Read the columns that every query over deliveries begins with."""
     reply = decode_data(ReplyRequested.type, row[4], row[3].encode())
     if not isinstance(reply, ReplyRequested):

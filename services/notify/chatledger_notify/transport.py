@@ -25,7 +25,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request. Raises httpx.TransportError."""
+        """Send one request. Raises httpx.TransportError; a ConnectError where nothing can have arrived."""
         headers = [each for each in request.headers.multi_items() if each[0] not in _HEADERS_OF_AIOHTTP]
         try:
             async with self._session.request(
@@ -36,6 +36,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 return httpx.Response(answer.status, headers=told, content=await answer.read())
         except TimeoutError as wrong:
             raise httpx.ReadTimeout("no answer in time", request=request) from wrong
+        except aiohttp.ClientConnectorError as wrong:
+            raise httpx.ConnectError(f"{type(wrong).__name__}: {wrong}", request=request) from wrong
         except (aiohttp.ClientError, OSError) as wrong:
             raise httpx.NetworkError(f"{type(wrong).__name__}: {wrong}", request=request) from wrong
 

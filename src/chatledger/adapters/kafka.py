@@ -215,10 +215,13 @@ class _SeekOnAssignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
             self._consumer.seek(each, self._next[partition])
 
 
-def new_consumer(bootstrap_servers: str, *, group: str) -> AIOKafkaConsumer:
+def new_consumer(
+    bootstrap_servers: str, *, group: str, fetch_min_bytes: int = 1, fetch_max_wait_ms: int = 100
+) -> AIOKafkaConsumer:
     """Return a consumer, not yet started, that commits nothing; a dead member is noticed within ten seconds.
 
     Records that the broker dropped before they were read are an error, never skipped: no automatic offset reset.
+    The broker waits for `fetch_min_bytes` to be there, but not for longer than `fetch_max_wait_ms`.
     """
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,
@@ -228,7 +231,8 @@ def new_consumer(bootstrap_servers: str, *, group: str) -> AIOKafkaConsumer:
         session_timeout_ms=10_000,
         heartbeat_interval_ms=3_000,
         max_partition_fetch_bytes=4 * 1024 * 1024,
-        fetch_max_wait_ms=100,
+        fetch_min_bytes=fetch_min_bytes,
+        fetch_max_wait_ms=fetch_max_wait_ms,
         metadata_max_age_ms=10_000,
     )
 

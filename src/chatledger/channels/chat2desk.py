@@ -22,6 +22,7 @@ from chatledger.channels.base import (
     Outcome,
     ProviderAnswer,
     Received,
+    Variables,
     WebhookRequest,
 )
 from chatledger.channels.json_body import json_object
@@ -89,7 +90,9 @@ def parse(request: WebhookRequest) -> tuple[Received, ...]:
     return (Received(client_id=client_id, dedupe_key=(hook_type, message_type, unique), event=event),)
 
 
-def render(idempotency_key: str, reply: ReplyRequested, secrets: OutboundSecrets) -> OutboundRequest:
+def render(
+    idempotency_key: str, reply: ReplyRequested, secrets: OutboundSecrets, content_sid: str | None = None
+) -> OutboundRequest:
     """Write a message to a client as POST /v1/messages. The provider documents no idempotency; the key goes along."""
     body = {"client_id": _number(reply.client_id), "text": reply.text, "type": "to_client"}
     body |= {name: reply.reply_to[name] for name in ("transport", "channel_id") if name in reply.reply_to}
@@ -158,6 +161,7 @@ CHANNEL = Channel(
     acknowledgement=b'{"success": true}',
     api_url="https://api.chat2desk.com",
     api_url_env="CHAT2DESK_API_URL",
+    variables=Variables(webhook_token="CHAT2DESK_WEBHOOK_TOKEN", api_token="CHAT2DESK_API_TOKEN"),
     verify=verify,
     parse=parse,
     render=render,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
+
 from chatledger.channels.base import Outcome, ProviderAnswer
 
 RETRYABLE_4XX = frozenset({408, 425, 429})
@@ -21,6 +23,12 @@ def outcome_of_status(answer: ProviderAnswer) -> Outcome | None:
 
 
 def _retry_after_s(answer: ProviderAnswer) -> float | None:
-    """Read Retry-After where it is a number of seconds (RFC 9110, section 10.2.3); a date counts as absent."""
+    """Read Retry-After (RFC 9110, section 10.2.3): seconds, or a date, which counts from the answer's own Date."""
     text = answer.headers.get("retry-after", "").strip()
-    return min(float(text), RETRY_AFTER_MAX_S) if text.isascii() and text.isdigit() else None
+    if text.isascii() and text.isdigit():
+        return min(float(text), RETRY_AFTER_MAX_S)
+    try:
+        wait = parsedate_to_datetime(text) - parsedate_to_datetime(answer.headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(wait.total_seconds(), 0.0), RETRY_AFTER_MAX_S)

@@ -6,8 +6,8 @@ JSON Schema says `x-personal`, exports can leave it out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, get_type_hints
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ class PersonalMark:
 
 PersonalText = Annotated[str, PersonalMark(), Field(json_schema_extra={"x-personal": True})]
 PersonalHeaders = Annotated[dict[str, str], PersonalMark(), Field(json_schema_extra={"x-personal": True})]
+PersonalVariables = Annotated[dict[str, str], PersonalMark(), Field(json_schema_extra={"x-personal": True})]
 PersonalDocument = Annotated[dict[str, Any], PersonalMark(), Field(json_schema_extra={"x-personal": True})]
 
 
@@ -44,18 +45,35 @@ class UnknownEvent(Event):
     data: PersonalDocument
 
 
-def personal_fields(event_class: type[Event]) -> frozenset[str]:
-    """Names of the fields of `event_class` that hold personal data."""
-    known = _PERSONAL_FIELDS.get(event_class)
+def personal_fields(holder: type) -> frozenset[str]:
+    """Names of the fields of `holder`, an event class or a class inside one, that are personal data themselves."""
+    known = _PERSONAL_FIELDS.get(holder)
     if known is None:
-        hints = get_type_hints(event_class, include_extras=True)
-        known = _PERSONAL_FIELDS[event_class] = frozenset(
-            field.name
-            for field in fields(event_class)
-            if any(isinstance(mark, PersonalMark) for mark in getattr(hints[field.name], "__metadata__", ()))
+        hints = get_type_hints(holder, include_extras=True)
+        known = _PERSONAL_FIELDS[holder] = frozenset(
+            field.name for field in fields(holder) if _is_personal(hints[field.name])
         )
     return known
 
 
-_PERSONAL_FIELDS: dict[type[Event], frozenset[str]] = {}
+def masked(value: Any, mask: str) -> Any:
+    """Return `value`, an event or what is in one, as plain data with `mask` in place of all personal data."""
+    if isinstance(value, tuple | list):
+        return [masked(each, mask) for each in value]
+    if not is_dataclass(value):
+        return value
+    hidden = personal_fields(type(value))
+    return {
+        each.name: mask if each.name in hidden else masked(getattr(value, each.name), mask) for each in fields(value)
+    }
+
+
+def _is_personal(hint: Any) -> bool:
+    """Whether the mark is on `hint`, or on a part of it, as in `PersonalText | None`."""
+    if get_origin(hint) is Annotated and any(isinstance(mark, PersonalMark) for mark in hint.__metadata__):
+        return True
+    return any(_is_personal(part) for part in get_args(hint))
+
+
+_PERSONAL_FIELDS: dict[type, frozenset[str]] = {}
 """Type hints are slow to read, and never change."""

@@ -1,7 +1,7 @@
 """Envelope to Kafka record and back: CloudEvents 1.0, binary content mode.
 
 The context is in `ce_*` headers, the value is the event's own JSON, so that any tool can read a topic. Events of an
-older schema version are lifted by the upcasters at the end of this file, one step at a time, when they are read.
+older schema version are lifted by the upcasters in this file, one step at a time, when they are read.
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """
 
@@ -43,7 +43,21 @@ class WireEvent:
     headers: Headers
 
 
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """The next version has further fields, whose defaults say what the older version meant."""
+    return data
+
+
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    ("message.received", 1): _with_defaults,
+    ("order.placed", 1): _with_defaults,
+    ("order.cancelled", 1): _with_defaults,
+    ("reply.requested", 1): _with_defaults,
+    ("order.created", 1): _with_defaults,
+    ("invoice.issued", 1): _with_defaults,
+    ("message.sent", 1): _with_defaults,
+    ("message.failed", 1): _with_defaults,
+}
 """(type, version) to a function from that version's data to the next version's. Released events are never edited."""
 
 _ADAPTERS: dict[str, tuple[type[Event], TypeAdapter[Event]]] = {

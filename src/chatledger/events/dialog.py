@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import AwareDatetime
 
-from chatledger.events.base import Event, Integer, PersonalText
-from chatledger.events.orders import OrderLine
+from chatledger.events.base import Event, Integer, PersonalText, PersonalVariables
+from chatledger.events.orders import Discount, InvoiceDocument, OrderLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +98,7 @@ class OrderPlaced(Event):
     """The client confirmed an order. Without a price `unit_price_minor` and `currency` are absent."""
 
     type: ClassVar[str] = "order.placed"
+    version: ClassVar[int] = 2
 
     order_id: str
     order_number: str
@@ -105,15 +106,77 @@ class OrderPlaced(Event):
     currency: str | None
     address: PersonalText
     phone: PersonalText
+    discounts: tuple[Discount, ...] = ()
+    tax_inclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderCancelled(Event):
-    """The client cancelled before an order was placed."""
+    """Without `order_id`, by the dialog: the client cancelled before an order was placed. With it, by billing."""
 
     type: ClassVar[str] = "order.cancelled"
+    version: ClassVar[int] = 2
 
     reason: str
+    order_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancellationRequested(Event):
+    """The client wants an order that was placed to be cancelled; billing decides."""
+
+    type: ClassVar[str] = "order.cancellation_requested"
+
+    order_id: str
+    order_number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderNoted(Event):
+    """The conversation knows from billing how one of its orders stands."""
+
+    type: ClassVar[str] = "order.noted"
+
+    order_id: str
+    order_number: str
+    status: str
+    reason: str | None = None
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceNoted(Event):
+    """The conversation knows from billing what one of its invoices says."""
+
+    type: ClassVar[str] = "invoice.noted"
+
+    because: str
+    invoice: InvoiceDocument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeDecided(Event):
+    """Whether something unasked is said to the client: `withheld` is why not, None where it is said."""
+
+    type: ClassVar[str] = "notice.decided"
+
+    regarding: str
+    purpose: str
+    withheld: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptedOut(Event):
+    """The client wants no promotions."""
+
+    type: ClassVar[str] = "client.opted_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptedIn(Event):
+    """The client wants promotions again."""
+
+    type: ClassVar[str] = "client.opted_in"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,15 +209,36 @@ class TimerRequested(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageTemplate:
+    """What is sent where a provider takes no free text: the provider's template, and what to fill it with.
+
+    Without a `content_sid` the one that the project has for the message's purpose is meant.
+    """
+
+    content_sid: str | None
+    variables: PersonalVariables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyRequested(Event):
-    """Send `text` to the client. The delivery's id, and its idempotency key, is this event's id."""
+    """Send `text` to the client. The delivery's id, and its idempotency key, is this event's id.
+
+    An answer to a message has the purpose `reply`: the client wrote at this event's time. Anything else says with
+    `last_message_at` when the client last wrote (None: never), which decides whether free text may be sent, and with
+    `regarding` which stream asked for it, if one did.
+    """
 
     type: ClassVar[str] = "reply.requested"
+    version: ClassVar[int] = 2
 
     channel: str
     client_id: str
     text: PersonalText
     reply_to: dict[str, Any]
+    purpose: str = "reply"
+    regarding: str | None = None
+    last_message_at: AwareDatetime | None = None
+    template: MessageTemplate | None = None
 
 
 EVENTS: tuple[type[Event], ...] = (
@@ -169,6 +253,12 @@ EVENTS: tuple[type[Event], ...] = (
     AnswerWithdrawn,
     OrderPlaced,
     OrderCancelled,
+    CancellationRequested,
+    OrderNoted,
+    InvoiceNoted,
+    NoticeDecided,
+    ClientOptedOut,
+    ClientOptedIn,
     MessageThrottled,
     MessageDeferred,
     TimerRequested,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chatledger.conversation import Conversation
 from chatledger.events.base import Event
@@ -25,3 +25,5 @@ class Flow:
     decide: Decide
     texts: Mapping[str, frozenset[str]]
     words: tuple[str, ...]
+    sections: tuple[str, ...] = ()
+    react: Mapping[type[Event], Decide] = field(default_factory=dict)

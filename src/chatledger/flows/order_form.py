@@ -26,10 +26,8 @@ from chatledger.flows.order_form_answers import (
     accept_phone,
     accept_quantity,
 )
-from chatledger.projects import Project
-
-ANSWER_KEPT_LENGTH = 200
-"""A rejected answer is kept for whoever asks why; no more of it than an accepted address may have."""
+from chatledger.flows.turn import Turn, reject
+from chatledger.projects import Offer, Project
 
 QUESTION_TEXTS = {
     Status.WAITING_ADDRESS: "ask_address",
@@ -45,33 +43,24 @@ QUESTION_BEFORE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One message on its way through the flow."""
-
-    state: Conversation
-    message: MessageReceived
-    cause: Envelope
-    project: Project
-    language: str
-
-    def reply(self, *keys: str, **variables: object) -> dialog.ReplyRequested:
-        """Say the texts `keys`, one paragraph each."""
-        return dialog.ReplyRequested(
-            channel=self.message.channel,
-            client_id=self.message.client_id,
-            text="\n\n".join(self.project.text(self.language, key, **variables).strip() for key in keys),
-            reply_to=self.message.reply_to,
-        )
+class FormTurn(Turn):
+    """One message on its way through the order form."""
 
     def ask(self, status: Status, *before: str, **variables: object) -> dialog.ReplyRequested:
         """Ask the question of `status`, after the texts `before`."""
-        question = {"item": self.item, "max": self.project.offer.quantity_max}
+        question = {"item": self.item, "max": self.offer.quantity_max}
         return self.reply(*before, QUESTION_TEXTS[status], **(question | variables))
+
+    @property
+    def offer(self) -> Offer:
+        """What is sold; a project file of this flow has it."""
+        assert self.project.offer is not None
+        return self.project.offer
 
     @property
     def item(self) -> str:
         """The offered thing's name in the client's language."""
-        names = self.project.offer.item
+        names = self.offer.item
         return names.get(self.language) or next(iter(names.values()))
 
 
@@ -80,36 +69,36 @@ def decide(state: Conversation, message: Envelope, project: Project) -> list[Eve
     assert isinstance(message.data, MessageReceived)
     text = message.data.text.strip()
     language = project.language(state.language)
-    turn = Turn(state=state, message=message.data, cause=message, project=project, language=language)
+    turn = FormTurn(state=state, message=message.data, cause=message, project=project, language=language)
     for word, command in COMMANDS[state.status].items():
         if project.means(text, word):
             return command(turn)
     return ANSWERS[state.status](turn, text)
 
 
-def _start(turn: Turn, text: str) -> list[Event]:
+def _start(turn: FormTurn, text: str) -> list[Event]:
     language = guess_language(text, turn.project.languages)
     started = dialog.ConversationStarted(flow=FLOW.name, language=language)
     return [started, replace(turn, language=language).ask(Status.WAITING_ADDRESS, "greeting")]
 
 
-def _address(turn: Turn, text: str) -> list[Event]:
+def _address(turn: FormTurn, text: str) -> list[Event]:
     answer = accept_address(text)
     if isinstance(answer, Rejected):
         return _reject(turn, "address", text, answer)
     return [dialog.AddressGiven(address=answer), turn.ask(Status.WAITING_PHONE)]
 
 
-def _phone(turn: Turn, text: str) -> list[Event]:
+def _phone(turn: FormTurn, text: str) -> list[Event]:
     answer = accept_phone(text, turn.project.region)
     if isinstance(answer, Rejected):
         return _reject(turn, "phone", text, answer)
     return [dialog.PhoneGiven(phone=answer), turn.ask(Status.WAITING_QUANTITY)]
 
 
-def _quantity(turn: Turn, text: str) -> list[Event]:
+def _quantity(turn: FormTurn, text: str) -> list[Event]:
     words = frozenset(word for by_word in turn.project.words.values() for word in by_word["pieces"])
-    answer = accept_quantity(text, words, turn.project.offer.quantity_max)
+    answer = accept_quantity(text, words, turn.offer.quantity_max)
     if isinstance(answer, Rejected):
         return _reject(turn, "quantity", text, answer)
     return [
@@ -118,12 +107,12 @@ def _quantity(turn: Turn, text: str) -> list[Event]:
     ]
 
 
-def _confirmation(turn: Turn, text: str) -> list[Event]:
+def _confirmation(turn: FormTurn, text: str) -> list[Event]:
     if turn.project.means(text, "no"):
         return _cancel(turn)
     if not turn.project.means(text, "yes"):
         return _reject(turn, "confirmation", text, Rejected(reason="not_yes_or_no"))
-    offer, state = turn.project.offer, turn.state
+    offer, state = turn.offer, turn.state
     order_id = derive_id(turn.cause.id, "order")
     price = offer.price
     placed = dialog.OrderPlaced(
@@ -140,40 +129,37 @@ def _confirmation(turn: Turn, text: str) -> list[Event]:
     return [placed, turn.reply("order_placed", number=placed.order_number, promise=promise)]
 
 
-def _deferred(turn: Turn, text: str) -> list[Event]:
+def _deferred(turn: FormTurn, text: str) -> list[Event]:
     return [dialog.MessageDeferred()]
 
 
-def _cancel(turn: Turn) -> list[Event]:
+def _cancel(turn: FormTurn) -> list[Event]:
     return [dialog.OrderCancelled(reason="client"), turn.reply("cancelled")]
 
 
-def _restart(turn: Turn) -> list[Event]:
+def _restart(turn: FormTurn) -> list[Event]:
     return [dialog.ConversationRestarted(), turn.ask(Status.WAITING_ADDRESS, "restarted")]
 
 
-def _back(turn: Turn) -> list[Event]:
+def _back(turn: FormTurn) -> list[Event]:
     question = QUESTION_BEFORE.get(turn.state.status)
     if question is None:
         return [turn.ask(turn.state.status)]
     return [dialog.AnswerWithdrawn(question=question), turn.ask(QUESTIONS[question])]
 
 
-def _help(turn: Turn) -> list[Event]:
+def _help(turn: FormTurn) -> list[Event]:
     return [turn.ask(turn.state.status, "help", **_summary(turn))]
 
 
-def _reject(turn: Turn, question: str, text: str, rejected: Rejected) -> list[Event]:
-    """Say why and ask again; after too many wrong answers in a row, ask for a person instead."""
-    said = dialog.AnswerRejected(question=question, reason=rejected.reason, answer=text[:ANSWER_KEPT_LENGTH])
-    if turn.state.wrong_answers + 1 >= turn.project.wrong_answers_max:
-        return [said, dialog.HandoffRequested(reason="too_many_wrong_answers"), turn.reply("handoff")]
-    return [said, turn.ask(turn.state.status, f"rejected_{rejected.reason}", **_summary(turn))]
+def _reject(turn: FormTurn, question: str, text: str, rejected: Rejected) -> list[Event]:
+    again = turn.ask(turn.state.status, f"rejected_{rejected.reason}", **_summary(turn))
+    return reject(turn, question=question, reason=rejected.reason, text=text, again=again)
 
 
-def _summary(turn: Turn, quantity: int | None = None) -> dict[str, object]:
+def _summary(turn: FormTurn, quantity: int | None = None) -> dict[str, object]:
     count = quantity or turn.state.quantity or 0
-    price = turn.project.offer.price
+    price = turn.offer.price
     total = format_money(price * count, turn.language, turn.project.region) if price else ""
     line = turn.project.text(turn.language, "price_line", total=total) if price else ""
     return {
@@ -184,8 +170,8 @@ def _summary(turn: Turn, quantity: int | None = None) -> dict[str, object]:
     }
 
 
-Answer = Callable[[Turn, str], list[Event]]
-Command = Callable[[Turn], list[Event]]
+Answer = Callable[[FormTurn, str], list[Event]]
+Command = Callable[[FormTurn], list[Event]]
 
 ANSWERS: dict[Status, Answer] = {
     Status.INITIAL: _start,
@@ -233,4 +219,5 @@ FLOW = Flow(
         "rejected_not_yes_or_no": _NONE,
     },
     words=("yes", "no", "cancel", "restart", "back", "help", "pieces"),
+    sections=("offer",),
 )

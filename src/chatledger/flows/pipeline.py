@@ -1,4 +1,4 @@
-"""From one input to what it causes: duplicate → timer → limit → session → flow, in this order.
+"""From one input to what it causes: duplicate → timer → notice → limit → session → flow, in this order.
 
 `decide()` is what the dialog worker, a replay and a test call. It is pure: the time is the input's, the rate is
 counted on event time, so a replay decides the same.
@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from chatledger.conversation import (
+    EXPIRY,
     Conversation,
     Status,
     evolve,
@@ -21,13 +22,13 @@ from chatledger.errors import InvariantViolated
 from chatledger.events import dialog
 from chatledger.events.base import Event
 from chatledger.events.envelope import Envelope, caused_by, project_of
-from chatledger.events.inbound import MessageReceived, TimerFired
+from chatledger.events.inbound import MessageReceived, NoticeDue, TimerFired
 from chatledger.flows import FLOWS
+from chatledger.flows.notices import decide_notice
 from chatledger.projects import Project
+from chatledger.shop import emptied
 
 SOURCE = "/chatledger/dialog"
-EXPIRY = "expiry"
-"""The kind of timer that ends a silent session."""
 THROTTLE_NOTICE_EVERY = timedelta(minutes=1)
 
 
@@ -35,10 +36,13 @@ def decide(state: Conversation, cause: Envelope, project: Project) -> list[Event
     """Return the events that `cause` leads to; none for a duplicate, an echo or a stale timer."""
     if was_handled(state, cause.id):
         return []
-    if isinstance(cause.data, TimerFired):
+    if isinstance(cause.data, TimerFired) and cause.data.kind == EXPIRY:
         return _timer(state, cause, cause.data, project)
+    if isinstance(cause.data, NoticeDue):
+        return decide_notice(state, cause, project)
     if not isinstance(cause.data, MessageReceived):
-        return []
+        react = FLOWS[project.flow].react.get(type(cause.data))
+        return react(state, cause, project) if react else []
     if messages_in_last_minute(state, cause.time) >= project.limits.messages_per_minute_and_client:
         return _throttle(state, cause, cause.data, project)
     events = FLOWS[project.flow].decide(_session(state, cause, project), cause, project)
@@ -73,7 +77,7 @@ def handle(
 
 def _timer(state: Conversation, cause: Envelope, timer: TimerFired, project: Project) -> list[Event]:
     """End the session if it was silent for long enough, else wait for the rest of its time."""
-    if timer.kind != EXPIRY or timer.due != state.timer_due or state.last_message_at is None:
+    if timer.due != state.timer_due or state.last_message_at is None:
         return []
     silent_until = state.last_message_at + project.session
     if silent_until <= cause.time:
@@ -99,4 +103,4 @@ def _session(state: Conversation, cause: Envelope, project: Project) -> Conversa
     """A session whose time is over counts as not begun, even where its timer has not come yet."""
     if state.last_message_at is None or state.last_message_at + project.session > cause.time:
         return state
-    return replace(state, status=Status.INITIAL)
+    return replace(state, status=Status.INITIAL, shop=emptied(state.shop) if state.shop else None)

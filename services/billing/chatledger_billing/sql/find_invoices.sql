@@ -1,6 +1,5 @@
 -- One invoice by id, or those with a number (each project counts its own), in every project or in one.
-SELECT i.id, i.number, i.project, i.order_id, i.conversation, i.status, i.lines, i.currency, i.total_minor,
-       i.issued_on, i.due_on, o.number AS order_number
+SELECT i.*, coalesce(i.order_number, o.number) AS number_of_order
 FROM billing.invoices AS i
 LEFT JOIN billing.orders AS o ON o.id = i.order_id
 WHERE (i.id = %(id)s OR i.number = %(id)s) AND (%(project)s::text IS NULL OR i.project = %(project)s)

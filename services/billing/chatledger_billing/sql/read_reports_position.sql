@@ -1,0 +1,2 @@
+-- Read how far the notification log was reported.
+SELECT position FROM billing.reports WHERE name = 'chat.inbound'

@@ -1,0 +1,1 @@
+"""Crm: keeps stock and prices like those in a project's CRM, and hands it the orders."""

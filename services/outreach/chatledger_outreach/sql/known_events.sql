@@ -1,0 +1,2 @@
+-- Which of these ids are there.
+SELECT id FROM outreach.events WHERE id = ANY(%s)

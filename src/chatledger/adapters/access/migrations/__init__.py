@@ -1,0 +1,1 @@
+"""The schema `access`, as numbered scripts; a released one is never edited."""
