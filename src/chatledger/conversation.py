@@ -221,11 +221,6 @@ def _choice_made(state: Conversation, event: cart.ChoiceMade, envelope: Envelope
     return {"status": Status.WAITING_CONFIRMATION if known.cart else Status.SHOPPING, "wrong_answers": 0}
 
 
-def _notice_decided(state: Conversation, event: dialog.NoticeDecided, envelope: Envelope) -> Changes:
-    asked = state.status is Status.WAITING_CHOICE and shop.reminds_of_cart(event)
-    return {"status": Status.WAITING_CONFIRMATION} if asked else {}
-
-
 def _item_removed(state: Conversation, event: cart.ItemRemoved, envelope: Envelope) -> Changes:
     known = state.shop or Shop()
     if known.choices:
@@ -266,7 +261,6 @@ _CHANGES: dict[type[Event], Callable[[Conversation, Any, Envelope], Changes]] = 
     dialog.TimerRequested: _timer,
     dialog.ClientOptedOut: _opted_out,
     dialog.ClientOptedIn: _opted_in,
-    dialog.NoticeDecided: _notice_decided,
     cart.ItemsAdded: _items_added,
     cart.ChoiceAsked: _choice_asked,
     cart.ChoiceMade: _choice_made,

@@ -141,18 +141,6 @@ def _touched(shop: Shop, envelope: Envelope) -> Shop:
     return replace(shop, cart_changed_at=envelope.time, abandoned=False)
 
 
-def _noticed(shop: Shop, event: dialog.NoticeDecided, envelope: Envelope) -> Shop:
-    """A reminder of the cart says how to order it: the answer is to that, no more to an older question."""
-    return replace(shop, choices=()) if reminds_of_cart(event) else shop
-
-
-def reminds_of_cart(event: dialog.NoticeDecided) -> bool:
-    """Whether the client is now reminded of the cart."""
-    return event.purpose == CART_ABANDONED and event.withheld is None
-
-
-CART_ABANDONED = "cart_abandoned"
-"""The purpose of reminders of a cart."""
 CART_TIMER = "cart"
 """The kind of timer that finds abandoned carts."""
 
@@ -171,5 +159,4 @@ _CHANGES: dict[type[Event], Callable[[Shop, Any, Envelope], Shop]] = {
     dialog.OrderNoted: _order_noted,
     dialog.InvoiceNoted: _invoice_noted,
     dialog.TimerRequested: _timer,
-    dialog.NoticeDecided: _noticed,
 }

@@ -29,6 +29,12 @@ def progress(scene: Scene, campaign: str) -> int:
     return released
 
 
+def reported(scene: Scene, campaign: str) -> int:
+    """How many messages the provider has told the fate of; its reports come after the messages."""
+    metrics = scene.ask("GET", f"/{campaign}/metrics")
+    return int(metrics["delivered"] + metrics["failed"])
+
+
 def test_ten_thousand_clients(tmp_path: Path) -> None:
     wanted = {phone(number) for number in range(1, CLIENTS + 1) if number not in OPTED_OUT}
     with TwilioStandIn() as provider, shop(tmp_path, provider, port=free_port()) as scene:
@@ -47,6 +53,9 @@ def test_ten_thousand_clients(tmp_path: Path) -> None:
         scene.write(RESPONDING, "status")
 
         assert Counter(message.client_id for message in scene.told()) == dict.fromkeys(wanted, 1)
+        until(
+            lambda: reported(scene, campaign) == len(wanted), timeout_s=CAMPAIGN_TIMEOUT_S, what="each fate is reported"
+        )
         report = json.loads(scene.up.run("verify", "--settle", "60", "--json").stdout)
         assert report["violations"] == 0
         metrics = scene.ask("GET", f"/{campaign}/metrics")

@@ -128,14 +128,6 @@ async def test_the_relay_waits_for_a_broker_that_is_away_and_ends_with_a_broken_
     assert len(publisher.on(topics.BILLING)) == 3
 
 
-async def test_one_relay_at_a_time(postgres_url: str) -> None:
-    await set_up_database(postgres_url)
-    async with writer_on(postgres_url) as first:
-        assert await first.lock()
-        async with writer_on(postgres_url) as second:
-            assert not await second.lock()
-
-
 async def test_tables_are_set_up_once_however_often_it_is_asked(postgres_url: str) -> None:
     await set_up_database(postgres_url)
     await set_up_database(postgres_url)

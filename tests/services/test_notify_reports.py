@@ -220,7 +220,8 @@ async def test_reports_that_another_worker_reads_are_folded_by_the_one_that_send
         await eventually(lambda: len(sending.sender.queues.owned) == 4, "the first sends to everybody")
         async with worker(**line, dialog=NOTHING, group="other") as listening:
             await publisher.publish(DIALOG, [request])
+            await eventually(lambda: outcomes.envelopes, "it is sent")
             await publisher.publish(INBOUND, [report("+1", "read", message_id="SM1", delivery_id=request.id)])
-            await eventually(lambda: len(outcomes.envelopes) == 2, "it is sent, and then told to be read")
+            await eventually(lambda: len(outcomes.envelopes) == 2, "it is told to be read")
             assert not listening.sender.queues.owned
     assert [event.stream_version for event in outcomes.envelopes] == [1, 2]

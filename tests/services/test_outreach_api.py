@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -294,3 +297,16 @@ async def test_the_router_works_without_the_service_and_says_when_postgres_is_aw
     async with worker(postgres_url, line, clock=ManualClock(TOMORROW + timedelta(minutes=1))):
         await eventually(lambda: line.on(INBOUND, NoticeDue), "a service that runs later sends it")
     assert line.data(INBOUND, NoticeDue)[0].regarding == f"reminder-{made.json()['id']}"
+
+
+def test_the_http_api_comes_without_the_worker_and_its_broker():
+    program = (
+        "import sys, chatledger_outreach.api, chatledger_outreach.assembly\n"
+        "worker = {'aiokafka', 'chatledger.adapters.kafka', 'chatledger_outreach.app', 'chatledger_outreach.intake'}\n"
+        "print(sorted(worker & sys.modules.keys()))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "[]\n", ended.stderr

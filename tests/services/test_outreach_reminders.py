@@ -50,7 +50,10 @@ async def test_a_payment_reminder_is_sent_the_day_before_it_is_due_in_the_client
         await eventually(lambda: line.on(OUTREACH, outreach.ReminderSent), "it is known to be sent")
     [plan], [said] = line.data(OUTREACH, outreach.ReminderScheduled), line.data(INBOUND, NoticeDue)
     assert (plan.kind, plan.about, plan.due) == ("PAYMENT_DUE", "inv-1", DAY_BEFORE_AT_TEN)
-    assert said.text == "A reminder: invoice INV-2026-000001 over ₹5,000 is due on 5 Dec 2026."
+    assert said.text == (
+        "A friendly reminder: invoice INV-2026-000001 for ₹5,000 is due on 5 Dec 2026. "
+        "If you have paid already, thank you!"
+    )
     assert (said.regarding, said.purpose, said.promotional, said.about) == (due.stream, "payment_due", False, "inv-1")
     assert [each.notice_id for each in line.data(OUTREACH, outreach.ReminderDue)] == [notice.id]
     assert said.variables["number"] == "INV-2026-000001"
@@ -194,7 +197,7 @@ async def test_who_wanted_what_was_out_of_stock_is_told_once_when_there_is_some(
         await eventually(lambda: line.on(INBOUND), "the client is told")
         await handled(service, line)
     [notice] = line.data(INBOUND, NoticeDue)
-    assert notice.text == "Cement is in stock again. Send me how much you need."
+    assert notice.text == "Cement is in stock again. To order, write what you need, such as: Cement x 10"
     assert (notice.purpose, notice.promotional, notice.about) == ("restock", True, "CEM")
     assert (line.on(INBOUND)[0].conversation, notice.variables["product"]) == (CLIENT, "Cement")
 

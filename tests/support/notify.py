@@ -234,8 +234,7 @@ async def worker(
         )
         subscription = KafkaSubscription(consumer, topics=[dialog], positions=service.positions)
         reports = KafkaSubscription(listener, topics=[inbound], positions=service.report_positions)
-        await consumer.start()
-        await listener.start()
+        await asyncio.gather(consumer.start(), listener.start())
         running = asyncio.create_task(service.run(subscription, reports, stop))
         try:
             yield service

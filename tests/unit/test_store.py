@@ -55,6 +55,16 @@ def test_a_list_can_be_the_first_thing_said() -> None:
     test.then(ConversationStarted, ItemsAdded, ReplyRequested, TimerRequested, TimerRequested)
 
 
+@pytest.mark.parametrize("text", ["Thanks", "thank you!", "🙏"])
+def test_thanks_are_no_wrong_answer(text: str) -> None:
+    after_order().when(text).then(ReplyRequested).then_reply(equals="You are welcome!").then_status(Status.COMPLETED)
+    at_store("Hi", "Cement x 100").when(text).then_reply(equals=f"You are welcome!\n\n{SUMMARY}")
+
+
+def test_a_polite_no_leaves_the_cart_as_it_is() -> None:
+    at_store("Hi", "Cement x 100").when("No thanks").then(CartKept, ReplyRequested)
+
+
 def test_a_further_list_extends_the_cart() -> None:
     test = at_store("Hi", "Cement x 60").when("steel rod 12mm - 2, cement 40")
     test.then_reply(
@@ -69,8 +79,8 @@ def test_what_cannot_be_taken_is_named_and_the_rest_is_kept() -> None:
     test.then_reply(
         equals="I did not find “unobtainium 5” in what we sell.\n"
         "White paint 4 l is out of stock.\n"
-        "Steel rod 16mm: there are only 40 in stock.\n"
-        "“sand 2.5”: how many of River sand? Please write a whole number from 1 to 10000 (kg).\n\n" + SUMMARY
+        "Steel rod 16mm: we have only 40 in stock.\n"
+        "“sand 2.5”: how many of River sand (kg)? Please write a whole number from 1 to 10000.\n\n" + SUMMARY
     )
 
 
@@ -253,7 +263,7 @@ def test_what_was_sold_out_in_the_meantime_is_not_ordered() -> None:
     test = at_store("Hi", "Cement x 100, sand 5, nails 3 inch 2 kg")
     test.project = store_variant(store=store(catalogue=[product("CEM-50", stock=99), product("SAND-R")]))
     test.when("1").then(ItemRemoved(sku="CEM-50"), ItemRemoved(sku="NAIL-3"), ItemsRefused, ReplyRequested)
-    test.then_reply(contains=("Cement: there are only 99 in stock.", "“Nails 3 inch”", "River sand (kg): 5"))
+    test.then_reply(contains=("Cement: we have only 99 in stock.", "“Nails 3 inch”", "River sand (kg): 5"))
     test.when("1").then(OrderPlaced)
     assert [line.sku for line in placed_in(test).lines] == ["SAND-R"]
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from chatledger.conversation import Status
-from chatledger.events.cart import CartAbandoned
+from chatledger.events.cart import CartAbandoned, ChoiceMade
 from chatledger.events.dialog import (
     CancellationRequested,
     ConversationExpired,
@@ -174,7 +174,7 @@ def test_the_last_payment_is_told_once() -> None:
 def test_a_refund_and_a_void_invoice_are_told_plainly() -> None:
     test = invoiced()
     test.when_told(invoice_reported(test, "payment.refunded", paid_minor=100_000, status="partly_paid"))
-    test.then_reply(equals="We have sent money back for invoice INV-2026-000123. Paid: ₹1,000 of ₹5,000.")
+    test.then_reply(equals="We have sent you money back for invoice INV-2026-000123. Of ₹5,000, ₹1,000 is paid now.")
     test.when_told(invoice_reported(test, "invoice.voided", status="void"))
     test.then_reply(equals="Invoice INV-2026-000123 is void: it need not be paid.")
     test.when("invoice").then_reply(contains="This invoice is void and need not be paid.")
@@ -243,3 +243,13 @@ def test_a_notice_of_an_abandoned_cart_is_withheld_once_it_is_ordered() -> None:
     at_store("Hi", "Cement x 1").when_told(notice).then(NoticeDecided, ReplyRequested)
     withheld = NoticeDecided(regarding="reminder-1", purpose="cart_abandoned", withheld="no_cart")
     after_order().when_told(notice).then(withheld).then_no_reply()
+
+
+def test_a_reminder_of_the_cart_takes_the_place_of_an_older_question() -> None:
+    notice = NoticeDue(
+        regarding="reminder-1", purpose="cart_abandoned", promotional=False, text="Write 1 to order.", variables={}
+    )
+    test = at_store("Hi", "Cement x 1, steel rod x 20, bricks 30").then_status(Status.WAITING_CHOICE)
+    test.when_told(notice).then(NoticeDecided, ChoiceMade(sku=None), ChoiceMade(sku=None), ReplyRequested)
+    test.then_status(Status.WAITING_CONFIRMATION).when("1").then(OrderPlaced)
+    assert [line.sku for line in placed_in(test).lines] == ["CEM-50"]

@@ -1,26 +1,23 @@
 """The relay: publishes the notification log on chat.billing, reports it, and lays it down in the read model.
 
-Publish, then save the position: what was published but not saved is published again, with the same ids. One relay
-works at a time, whoever holds an advisory lock; the rows and the positions are written on the connection that holds
-it, so that a relay that lost its lock cannot write. Reports have a position of their own, which outlives the read
-model: laying that down again tells no client anything twice.
+Publish, then save the position: what was published but not saved is published again, with the same ids. The rows and
+the positions are written on the connection that holds the relay's lock, so that a relay that lost it cannot write.
+The library adds to the log under a table lock, so that here a position tells how far it was read. Reports have a
+position of their own, which outlives the read model: laying that down again tells no client anything twice.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import structlog
-from psycopg import AsyncConnection, OperationalError
-from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from chatledger import topics
-from chatledger.errors import BrokerUnavailable, OutsideUnavailable, ProducerBroken
+from chatledger.adapters.postgres import Connection
+from chatledger.adapters.relay import BATCH_EVENTS_MAX, OutboxRelay
 from chatledger.ports import Publisher
 from chatledger.projects import Project
 from chatledger_billing.decisions import Decision, to_envelope
@@ -31,30 +28,16 @@ from chatledger_billing.sql import query
 from chatledger_billing.store import BillingStore
 from chatledger_billing.worker import Worker
 
-BATCH_EVENTS_MAX = 500
-POLL_S = 0.5
-"""How soon an event that another process recorded is seen; this process's own wake the relay."""
-TAKE_OVER_S = 1.0
-"""How often a relay that waits tries to become the one."""
-RETRY_PAUSE_S = 1.0
-"""After the broker did not acknowledge."""
-
-_KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-"""A machine that vanished loses its lock within half a minute, not after hours."""
-
-_log = structlog.get_logger()
+NAME = "chatledger billing relay"
+"""Of the lock that the one relay of this service holds."""
 
 
 class ReadModelWriter:
     """Writes the read model and the relay's position, on one connection that holds the relay's lock."""
 
-    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+    def __init__(self, connection: Connection) -> None:
         """`connection` is in autocommit mode."""
         self._connection = connection
-
-    async def lock(self) -> bool:
-        """Try to become the only relay; the lock lives as long as the connection."""
-        return bool(await self._value("lock_relay"))
 
     async def position(self) -> int:
         """Return how far the log was published."""
@@ -94,44 +77,27 @@ class Relay:
     ) -> None:
         self._store, self._worker, self._publisher = store, worker, publisher
         self._reporter = Reporter(projects)
-        self._awake = asyncio.Event()
-        self._closing = False
+        self._outbox = OutboxRelay(self._advance, name=NAME)
 
     def wake(self) -> None:
         """Say that something was recorded."""
-        self._awake.set()
+        self._outbox.wake()
 
     def close(self) -> None:
-        """End `run` after the step in hand."""
-        self._closing = True
-        self._awake.set()
+        """End `run` once everything that was recorded by now is published, or the broker is away."""
+        self._outbox.close()
 
     async def run(self, url: str) -> None:
         """Relay until closed; while the broker is away, wait for it.
 
         Raises OutsideUnavailable when Postgres goes away, ProducerBroken when the publisher does: end the process.
         """
-        try:
-            connection = await AsyncConnection.connect(url, autocommit=True, options=_KEEPALIVES)
-            async with connection:
-                writer = ReadModelWriter(connection)
-                while not self._closing and not await writer.lock():
-                    await self._rest(TAKE_OVER_S)
-                position = await writer.position()
-                while not self._closing:
-                    try:
-                        reached = await self.step(writer, position)
-                    except ProducerBroken:
-                        raise
-                    except BrokerUnavailable as wrong:
-                        _log.warning("events.not_published", after=position, reason=str(wrong))
-                        await asyncio.sleep(RETRY_PAUSE_S)
-                        continue
-                    if reached - position < BATCH_EVENTS_MAX:
-                        await self._rest(POLL_S)
-                    position = reached
-        except OperationalError as wrong:
-            raise OutsideUnavailable(f"Postgres does not answer the relay: {wrong}") from wrong
+        await self._outbox.run(url)
+
+    async def _advance(self, connection: Connection) -> int:
+        writer = ReadModelWriter(connection)
+        position = await writer.position()
+        return await self.step(writer, position) - position
 
     async def step(self, writer: ReadModelWriter, position: int) -> int:
         """Publish what follows `position`, wait for the acknowledgements, save. Return the new position."""
@@ -155,14 +121,6 @@ class Relay:
 
     def _stream(self, name: str, until: int) -> list[Decision]:
         return self._store.stream(name, until=until)
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        except TimeoutError:
-            return
-        self._awake.clear()
 
 
 def _jsonb(rows: list[Row]) -> Jsonb:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import structlog
@@ -22,6 +23,7 @@ from chatledger.adapters.kafka import (
     stop_producer,
 )
 from chatledger.adapters.postgres import Pool, PostgresPositions, migrate, open_pool
+from chatledger.adapters.relay import OutboxRelay
 from chatledger.ports import Clock, Publisher, Subscription
 from chatledger.project_files import load_projects
 from chatledger.projects import Project
@@ -29,7 +31,7 @@ from chatledger.topics import BILLING
 from chatledger_crm.breakers import BreakerBoard
 from chatledger_crm.edge import consume, watch_lag
 from chatledger_crm.intake import Intake
-from chatledger_crm.outbox import Relay
+from chatledger_crm.outbox import publish_step
 from chatledger_crm.pushing import Pushing
 from chatledger_crm.refreshing import Refreshing
 from chatledger_crm.settings import CrmSettings, credentials_of, variables_of
@@ -108,7 +110,7 @@ class CrmService:
     intake: Intake
     refreshing: Refreshing
     pushing: Pushing
-    relay: Relay
+    relay: OutboxRelay
     board: BreakerBoard
     breaker: Breaker
     pool: Pool
@@ -163,7 +165,7 @@ def build(
         name: Zoho(client, addresses=addresses, credentials=each, breaker=breaker, timeout_s=timeout_s)
         for name, each in credentials.items()
     }
-    relay = Relay(publisher, clock)
+    relay = OutboxRelay(partial(publish_step, publisher, clock), name="chatledger crm relay")
     pushing = Pushing(pool=pool, accounts=accounts, clock=clock, committed=relay.wake)
     positions = PostgresPositions(pool, schema=SCHEMA, incarnation=incarnation)
     return CrmService(

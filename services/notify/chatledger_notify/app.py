@@ -92,11 +92,11 @@ async def run(settings: NotifySettings, stop: asyncio.Event) -> None:
         consumer = new_consumer(settings.broker, group=GROUP)
         opened.push_async_callback(consumer.stop)
         subscription = KafkaSubscription(consumer, topics=[DIALOG], positions=service.positions)
-        await consumer.start()
         listener = new_report_consumer(settings.broker, group=REPORT_GROUP)
         opened.push_async_callback(listener.stop)
         reports = KafkaSubscription(listener, topics=[INBOUND], positions=service.report_positions)
-        await listener.start()
+        # Each waits for its group, which may have to notice first that the process before this one is dead.
+        await asyncio.gather(consumer.start(), listener.start())
         _log.info("notify.ready", incarnation=incarnation)
         await service.run(subscription, reports, stop)
 

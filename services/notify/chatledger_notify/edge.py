@@ -13,8 +13,8 @@ from chatledger_notify.handlers import SERVICE
 
 BATCH_EVERY_S = 0.008
 """The shortest time from one batch to the next: under load it makes one transaction of many records."""
-LISTEN_EVERY_S, LISTEN_FULL_RECORDS = 0.25, 50
-"""The same for what may come some moments later; a batch of so many records says that there is more."""
+LISTEN_EVERY_S = 0.25
+"""The same for what may come some moments later, while there is no more to read."""
 LAG_EVERY_S = 1.0
 
 
@@ -44,7 +44,8 @@ async def listen(subscription: Subscription, intake: BatchHandler, pool: Pool) -
         await connection.set_autocommit(True)
         async for batch in subscription.batches():
             await intake.handle(connection, batch)
-            if len(batch) < LISTEN_FULL_RECORDS:
+            # The batch in hand still counts as not yet read.
+            if sum((await subscription.lag()).values()) <= len(batch):
                 await asyncio.sleep(LISTEN_EVERY_S)
         await connection.set_autocommit(False)
 

@@ -41,6 +41,7 @@ class ReportIntake:
             if news.clients:
                 await self._store.save_clients(connection, news.clients)
             if news.reports:
+                # The row that a report names is there: its message was taken in before it was sent.
                 await self._store.save_reports(connection, list(news.reports.values()))
             await self._positions.save(connection, {at: max(moved[at], locked[at]) for at in moved})
         if news.reports:

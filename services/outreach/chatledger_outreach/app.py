@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -19,6 +20,7 @@ from chatledger.adapters.kafka import (
     stop_producer,
 )
 from chatledger.adapters.postgres import Pool, PostgresPositions, open_pool
+from chatledger.adapters.relay import OutboxRelay
 from chatledger.ports import Clock, Publisher, Subscription
 from chatledger.project_files import load_projects
 from chatledger.projects import Project
@@ -29,7 +31,8 @@ from chatledger_outreach.handlers import TOPICS
 from chatledger_outreach.intake import Intake
 from chatledger_outreach.jobs import with_search_path
 from chatledger_outreach.parts import Outreach, with_outreach
-from chatledger_outreach.relay import Relay
+from chatledger_outreach.relay import NAME as RELAY_NAME
+from chatledger_outreach.relay import publish_step
 from chatledger_outreach.settings import OutreachSettings
 from chatledger_outreach.sweep import Sweep
 
@@ -79,7 +82,7 @@ class OutreachService:
     outreach: Outreach
     positions: PostgresPositions
     intake: Intake
-    relay: Relay
+    relay: OutboxRelay
     sweep: Sweep
     database_url: str
     concurrency: int
@@ -115,7 +118,7 @@ async def build(
     concurrency: int = 8,
 ) -> OutreachService:
     """Put one worker together. The pool needs room for six connections beside one a job; the schemas must be there."""
-    relay = Relay(publisher)
+    relay = OutboxRelay(partial(publish_step, publisher), name=RELAY_NAME)
     outreach = await wired(pool, projects, clock=clock, committed=relay.wake)
     sources = [reminder_tasks.register(outreach), campaign_tasks.register(outreach)]
     positions = PostgresPositions(pool, schema=SCHEMA, incarnation=incarnation)

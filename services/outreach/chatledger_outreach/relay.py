@@ -1,105 +1,24 @@
-"""The relay: publishes the journal's events in the order of positions, each to the topic that its row names.
-
-Publish, then mark: what was published but not marked is published again, with the same ids. One relay works at a time,
-whoever holds an advisory lock, and it marks on the connection that holds it. It looks for rows that are not marked,
-rather than for rows after a position, because transactions do not commit in the order of positions.
-"""
+"""The step of this service's relay: events go to the topic that their row names, in the order of positions."""
 
 from __future__ import annotations
 
-import asyncio
 from itertools import groupby
 
-import structlog
-from psycopg import AsyncConnection, OperationalError
-
 from chatledger.adapters.postgres import Connection
-from chatledger.errors import BrokerUnavailable, OutsideUnavailable, ProducerBroken
+from chatledger.adapters.relay import BATCH_EVENTS_MAX
 from chatledger.ports import Publisher
 from chatledger_outreach.journal import stored_envelope
 from chatledger_outreach.sql import query
 
-BATCH_EVENTS_MAX = 500
-POLL_S = 0.25
-"""How soon an event that another process decided is seen; this process's own wake the relay."""
-TAKE_OVER_S = 1.0
-"""How often a relay that waits tries to become the one."""
-RETRY_PAUSE_S = 1.0
-"""After the broker did not acknowledge."""
-
-_KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-"""A machine that vanished loses its lock within half a minute, not after hours."""
-
-_log = structlog.get_logger()
+NAME = "chatledger outreach relay"
+"""Of the lock that the one relay of this service holds."""
 
 
-class Relay:
-    """Publishes what is not marked as published."""
-
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
-        self._awake = asyncio.Event()
-        self._closing = False
-
-    def wake(self) -> None:
-        """Say that something was committed."""
-        self._awake.set()
-
-    def close(self) -> None:
-        """End `run` once everything that was committed by now is published, or the broker is away."""
-        self._closing = True
-        self._awake.set()
-
-    async def run(self, url: str) -> None:
-        """Relay until closed; while the broker is away, wait for it.
-
-        Raises OutsideUnavailable when Postgres goes away, ProducerBroken when the publisher does: end the process.
-        """
-        try:
-            async with await AsyncConnection.connect(url, autocommit=True, options=_KEEPALIVES) as connection:
-                while not await self._locked(connection):
-                    if self._closing:
-                        return
-                    await self._rest(TAKE_OVER_S)
-                await self._follow(connection)
-        except OperationalError as wrong:
-            raise OutsideUnavailable(f"Postgres does not answer the relay: {wrong}") from wrong
-
-    async def step(self, connection: Connection) -> int:
-        """Publish the oldest unpublished events, wait for the acknowledgements, mark. Return how many there were."""
-        rows = await (await connection.execute(query("unpublished_events"), (BATCH_EVENTS_MAX,))).fetchall()
-        for topic, group in groupby(rows, key=lambda row: str(row[13])):
-            events = list(group)
-            await self._publisher.publish(topic, [stored_envelope(row) for row in events])
-            await connection.execute(query("mark_published"), ([row[12] for row in events],))
-        return len(rows)
-
-    async def _follow(self, connection: Connection) -> None:
-        while True:
-            last = self._closing
-            try:
-                published = await self.step(connection)
-            except ProducerBroken:
-                raise
-            except BrokerUnavailable as wrong:
-                _log.warning("events.not_published", reason=str(wrong))
-                if last:
-                    return
-                await asyncio.sleep(RETRY_PAUSE_S)
-                continue
-            if published < BATCH_EVENTS_MAX:
-                if last:
-                    return
-                await self._rest(POLL_S)
-
-    async def _locked(self, connection: Connection) -> bool:
-        row = await (await connection.execute(query("lock_relay"))).fetchone()
-        return bool(row and row[0])
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._awake.wait()
-        except TimeoutError:
-            return
-        self._awake.clear()
+async def publish_step(publisher: Publisher, connection: Connection) -> int:
+    """Publish the oldest unpublished events, wait for the acknowledgements, mark. Return how many there were."""
+    rows = await (await connection.execute(query("unpublished_events"), (BATCH_EVENTS_MAX,))).fetchall()
+    for topic, group in groupby(rows, key=lambda row: str(row[13])):
+        events = list(group)
+        await publisher.publish(topic, [stored_envelope(row) for row in events])
+        await connection.execute(query("mark_published"), ([row[12] for row in events],))
+    return len(rows)

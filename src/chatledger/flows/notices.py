@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chatledger.conversation import Conversation
-from chatledger.events import dialog
+from chatledger.events import cart, dialog
 from chatledger.events.base import Event
 from chatledger.events.envelope import Envelope
 from chatledger.events.inbound import NoticeDue
 from chatledger.projects import Project
-from chatledger.shop import CART_ABANDONED
 
-PAYMENT_DUE = "payment_due"
-"""With CART_ABANDONED, the purposes whose reason the conversation knows."""
+CART_ABANDONED, PAYMENT_DUE = "cart_abandoned", "payment_due"
+"""The purposes whose reason the conversation knows."""
 
 REMINDER_TEXTS: Mapping[str, frozenset[str]] = {
     "reminder_payment_due": frozenset({"number", "total", "due_on"}),
@@ -48,7 +47,14 @@ def decide_notice(state: Conversation, cause: Envelope, project: Project) -> lis
         last_message_at=state.last_message_at,
         template=dialog.MessageTemplate(content_sid=notice.content_sid, variables=notice.variables),
     )
-    return [decided, reply]
+    return [decided, *_dropped_choices(state, notice), reply]
+
+
+def _dropped_choices(state: Conversation, notice: NoticeDue) -> list[Event]:
+    """A reminder of the cart asks for a 1 to order it: a 1 must not answer an older question then."""
+    if notice.purpose != CART_ABANDONED or state.shop is None:
+        return []
+    return [cart.ChoiceMade(sku=None) for _ in state.shop.choices]
 
 
 def _reason_against(state: Conversation, notice: NoticeDue) -> str | None:

@@ -26,10 +26,6 @@ LIMIT %s
 -- The broker has these events.
 UPDATE crm.events SET published_at = %s WHERE position = ANY(%s)
 
--- name: lock_relay
--- Become the only relay, for as long as this connection lives.
-SELECT pg_try_advisory_lock(hashtext('chatledger crm relay'))
-
 -- name: say_again
 -- Publish the last copy of each product once more, where it was published before then.
 UPDATE crm.events
