@@ -62,8 +62,10 @@ async def run(settings: NotifySettings, stop: asyncio.Event) -> None:
     projects = load_projects(settings.projects)
     accounts = accounts_of(projects, os.environ, public_base_url=settings.public_base_url)
     for project, channel in (account for account, ours in accounts.items() if ours is None):
-        variable = CHANNELS[channel].variables_for(projects[project].channels[channel]).api_token
-        hint = f"set {variable}; until then its messages are tried again, and fail after the last of the slow retries"
+        names = CHANNELS[channel].variables_for(projects[project].channels[channel])
+        if CHANNELS[channel].always_signed and not os.environ.get(names.webhook_token):
+            continue  # it takes no webhooks either: whoever uses another channel alone has nothing to set
+        hint = f"set {names.api_token}: its messages are tried again, and fail after the last of the slow retries"
         _log.warning("channel.no_token", project=project, channel=channel, hint=hint)
     await migrate(settings.database, schema=SCHEMA, package=PACKAGE)
     incarnation = settings.incarnation or await cluster_id(settings.broker)

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from chatledger.access import Principal, Scope
 from chatledger.errors import InvalidFields
-from chatledger.http_api import ID_LENGTH_MAX, Guard, ProblemRoute, Refused, cursor_of, position_of
+from chatledger.http_api import ID_LENGTH_MAX, Guard, ProblemRoute, Refused, cursor_of, position_of, project_for
 from chatledger.http_problems import Problem, problem_of_fields, problem_of_status
 from chatledger.projects import Project
 from chatledger_outreach import campaign_store as store
@@ -95,11 +95,9 @@ def _add_reading(routes: APIRouter, outreach: Outreach, guard: Guard) -> None:
         limit: Annotated[int, Query(ge=1, le=PAGE_CAMPAIGNS_MAX)] = 50,
         cursor: str | None = None,
     ) -> CampaignPage:
-        """List campaigns, newest first; `next_cursor` of one page is the `cursor` of the next."""
+        """List campaigns, newest first; `nextCursor` of one page is the `cursor` of the next."""
         before = None if cursor is None else position_of(cursor)
-        if principal.project is not None and project not in (None, principal.project):
-            return CampaignPage(campaigns=[], next_cursor=None)
-        named = principal.project or project
+        named = project_for(principal, project)
         wanted = None if named is None else _searchable(named)
         async with commands.transaction() as connection:
             rows = await store.page(connection, project=wanted, status=status, before=before, limit=limit + 1)

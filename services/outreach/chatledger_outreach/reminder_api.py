@@ -14,7 +14,7 @@ from chatledger.events.codec import parse_time
 from chatledger.events.envelope import Envelope
 from chatledger.events.ids import derive_id
 from chatledger.events.outreach import ReminderKind
-from chatledger.http_api import ID_LENGTH_MAX, Guard, ProblemRoute, Refused, cursor_of, position_of
+from chatledger.http_api import ID_LENGTH_MAX, Guard, ProblemRoute, Refused, cursor_of, position_of, project_for
 from chatledger.http_problems import Problem, problem_of_fields, problem_of_status
 from chatledger_outreach.desk import AnotherRequest, Desk, ReminderRequest, Row, Target
 from chatledger_outreach.parts import Outreach
@@ -85,11 +85,9 @@ def _add_queries(routes: APIRouter, desk: Desk, reader: Caller) -> None:
         cursor: str | None = None,
         principal: Principal = Depends(reader),
     ) -> ReminderPage:
-        """List reminders, newest first; `next_cursor` of one page is the `cursor` of the next."""
+        """List reminders, newest first; `nextCursor` of one page is the `cursor` of the next."""
         before = None if cursor is None else position_of(cursor)
-        if principal.project is not None and project not in (None, principal.project):
-            return ReminderPage(reminders=[], next_cursor=None)
-        wanted = principal.project or project
+        wanted = project_for(principal, project)
         rows = await desk.list_reminders(
             project=None if wanted is None else _known_id(wanted),
             status=status.value if status else None,
