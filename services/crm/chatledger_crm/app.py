@@ -22,6 +22,7 @@ from chatledger.adapters.kafka import (
     start_producer,
     stop_producer,
 )
+from chatledger.adapters.lag import watch_lag
 from chatledger.adapters.postgres import Pool, PostgresPositions, migrate, open_pool
 from chatledger.adapters.relay import OutboxRelay
 from chatledger.ports import Clock, Publisher, Subscription
@@ -29,12 +30,12 @@ from chatledger.project_files import load_projects
 from chatledger.projects import Project
 from chatledger.topics import BILLING
 from chatledger_crm.breakers import BreakerBoard
-from chatledger_crm.edge import consume, watch_lag
+from chatledger_crm.edge import consume
 from chatledger_crm.intake import Intake
 from chatledger_crm.outbox import publish_step
 from chatledger_crm.pushing import Pushing
 from chatledger_crm.refreshing import Refreshing
-from chatledger_crm.settings import CrmSettings, credentials_of, variables_of
+from chatledger_crm.settings import SERVICE, CrmSettings, credentials_of, variables_of
 from chatledger_crm.zoho import Addresses, Credentials, Zoho
 
 SCHEMA = "crm"
@@ -123,7 +124,7 @@ class CrmService:
         """
         async with asyncio.TaskGroup() as group:
             watching = [
-                group.create_task(watch_lag(subscription)),
+                group.create_task(watch_lag(subscription, service=SERVICE)),
                 group.create_task(self.board.run([self.breaker])),
             ]
             relay = group.create_task(self.relay.run(self.database_url))

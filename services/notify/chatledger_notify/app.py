@@ -24,6 +24,7 @@ from chatledger.adapters.kafka import (
     start_producer,
     stop_producer,
 )
+from chatledger.adapters.lag import watch_lag
 from chatledger.adapters.postgres import Pool, PostgresPositions, migrate, open_pool
 from chatledger.channels import CHANNELS
 from chatledger.ports import Clock, Publisher, Subscription
@@ -31,8 +32,9 @@ from chatledger.project_files import load_projects
 from chatledger.topics import DIALOG, INBOUND
 from chatledger_notify.attempts import Attempts, Templates
 from chatledger_notify.breaker_board import BreakerBoard
-from chatledger_notify.edge import consume, listen, watch_lag
+from chatledger_notify.edge import consume, listen
 from chatledger_notify.failpoint import Failpoint
+from chatledger_notify.handlers import SERVICE
 from chatledger_notify.intake import Intake
 from chatledger_notify.outbox import Outbox
 from chatledger_notify.ownership import OwnedPositions, Ownership
@@ -137,7 +139,7 @@ class NotifyService:
         Raises what ended it otherwise, in an ExceptionGroup; nothing is lost, the tables tell the next process.
         """
         async with asyncio.TaskGroup() as group:
-            lags = [group.create_task(watch_lag(each)) for each in (subscription, reports)]
+            lags = [group.create_task(watch_lag(each, service=SERVICE)) for each in (subscription, reports)]
             ownership = group.create_task(self.ownership.run(self.database_url))
             outbox = group.create_task(self.outbox.run())
             sender = group.create_task(self.sender.run(self.outbox))

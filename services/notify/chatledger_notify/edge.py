@@ -1,4 +1,4 @@
-"""The consumer loops, one for each topic, and the gauge of what is left to consume."""
+"""The consumer loops, one for each topic."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from chatledger.adapters.postgres import Connection, Pool
-from chatledger.metrics import LAG
 from chatledger.ports import ConsumedRecord, Subscription
-from chatledger_notify.handlers import SERVICE
 
 BATCH_EVERY_S = 0.008
 """The shortest time from one batch to the next: under load it makes one transaction of many records."""
 LISTEN_EVERY_S = 0.25
 """The same for what may come some moments later, while there is no more to read."""
-LAG_EVERY_S = 1.0
 
 
 class BatchHandler(Protocol):
@@ -48,11 +45,3 @@ async def listen(subscription: Subscription, intake: BatchHandler, pool: Pool) -
             if sum((await subscription.lag()).values()) <= len(batch):
                 await asyncio.sleep(LISTEN_EVERY_S)
         await connection.set_autocommit(False)
-
-
-async def watch_lag(subscription: Subscription) -> None:
-    """Keep the lag gauge up to date, until cancelled."""
-    while True:
-        for at, records in (await subscription.lag()).items():
-            LAG.labels(SERVICE, at.topic, str(at.partition)).set(records)
-        await asyncio.sleep(LAG_EVERY_S)

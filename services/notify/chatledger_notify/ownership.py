@@ -14,7 +14,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from chatledger.adapters.postgres import Connection
+from chatledger.adapters.postgres import KEEPALIVES, Connection
 from chatledger.errors import OutsideUnavailable
 from chatledger.ports import Positions, PositionStore, TopicPartition
 from chatledger_notify.queues import ClientQueues
@@ -22,9 +22,6 @@ from chatledger_notify.queues import ClientQueues
 LOOK_EVERY_S = 0.25
 """How soon a lock that somebody else gave back is taken, and a broken connection noticed."""
 QUIET_PAUSE_S = 0.01
-
-_KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-"""A machine that vanished loses its locks within half a minute, not after hours."""
 
 _log = structlog.get_logger()
 
@@ -56,7 +53,7 @@ class Ownership:
     async def run(self, url: str) -> None:
         """Take and give back locks until `stop`. Raises OutsideUnavailable when they may be lost: end the process."""
         try:
-            async with await AsyncConnection.connect(url, autocommit=True, options=_KEEPALIVES) as connection:
+            async with await AsyncConnection.connect(url, autocommit=True, options=KEEPALIVES) as connection:
                 while not (self._stopping and not self._locked):
                     self._changed.clear()
                     await self._give_back(connection)

@@ -19,6 +19,7 @@ from chatledger.adapters.kafka import (
     start_producer,
     stop_producer,
 )
+from chatledger.adapters.lag import watch_lag
 from chatledger.adapters.postgres import Pool, PostgresPositions, open_pool
 from chatledger.adapters.relay import OutboxRelay
 from chatledger.ports import Clock, Publisher, Subscription
@@ -26,14 +27,14 @@ from chatledger.project_files import load_projects
 from chatledger.projects import Project
 from chatledger_outreach import campaign_tasks, reminder_tasks
 from chatledger_outreach.assembly import SCHEMA, set_up_database, wired
-from chatledger_outreach.edge import consume, watch_lag
+from chatledger_outreach.edge import consume
 from chatledger_outreach.handlers import TOPICS
 from chatledger_outreach.intake import Intake
 from chatledger_outreach.jobs import with_search_path
 from chatledger_outreach.parts import Outreach, with_outreach
 from chatledger_outreach.relay import NAME as RELAY_NAME
 from chatledger_outreach.relay import publish_step
-from chatledger_outreach.settings import OutreachSettings
+from chatledger_outreach.settings import SERVICE, OutreachSettings
 from chatledger_outreach.sweep import Sweep
 
 GROUP = "chatledger-outreach"
@@ -93,7 +94,7 @@ class OutreachService:
         Raises what ended it otherwise, in an ExceptionGroup; nothing is lost, the tables tell the next process.
         """
         async with asyncio.TaskGroup() as group:
-            lag = group.create_task(watch_lag(subscription))
+            lag = group.create_task(watch_lag(subscription, service=SERVICE))
             relay = group.create_task(self.relay.run(self.database_url))
             jobs = group.create_task(self.outreach.jobs.run(stop, concurrency=self.concurrency))
             sweep = group.create_task(self.sweep.run())

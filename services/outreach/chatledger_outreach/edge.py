@@ -1,20 +1,17 @@
-"""The consumer loop, and the gauge of what is left to consume."""
+"""The consumer loop."""
 
 from __future__ import annotations
 
 import asyncio
 
 from chatledger.adapters.postgres import Pool
-from chatledger.metrics import LAG
 from chatledger.ports import Subscription
 from chatledger_outreach.intake import Intake
-from chatledger_outreach.settings import SERVICE
 
 BATCH_EVERY_S = 0.02
 """The shortest time from one batch to the next: nobody waits for a reminder, and a transaction has its price."""
 POSITIONS_EVERY_S = 0.5
 """How often positions are saved while nothing of interest comes. What is read twice then is without effect."""
-LAG_EVERY_S = 1.0
 
 
 async def consume(subscription: Subscription, intake: Intake, pool: Pool) -> None:
@@ -25,14 +22,6 @@ async def consume(subscription: Subscription, intake: Intake, pool: Pool) -> Non
         keeper.cancel()
     async with pool.connection() as connection:
         await intake.save_positions(connection)
-
-
-async def watch_lag(subscription: Subscription) -> None:
-    """Keep the lag gauge up to date, until cancelled."""
-    while True:
-        for at, records in (await subscription.lag()).items():
-            LAG.labels(SERVICE, at.topic, str(at.partition)).set(records)
-        await asyncio.sleep(LAG_EVERY_S)
 
 
 async def _hand_on(subscription: Subscription, intake: Intake, pool: Pool) -> None:

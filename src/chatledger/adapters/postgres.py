@@ -20,6 +20,9 @@ from chatledger.ports import Positions, TopicPartition
 Connection = AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
 
+KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+"""Options of a connection that holds a lock: a machine that vanished loses it within half a minute, not after hours."""
+
 
 async def open_pool(url: str, *, connections_max: int = 4, role: str | None = None) -> Pool:
     """Return an open pool; with `role`, every connection takes it on. Raises OutsideUnavailable."""

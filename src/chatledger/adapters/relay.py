@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from psycopg import AsyncConnection, OperationalError
 
-from chatledger.adapters.postgres import Connection
+from chatledger.adapters.postgres import KEEPALIVES, Connection
 from chatledger.errors import BrokerUnavailable, OutsideUnavailable, ProducerBroken
 
 BATCH_EVENTS_MAX = 500
@@ -23,9 +23,6 @@ TAKE_OVER_S = 1.0
 """How often a relay that waits tries to become the one."""
 RETRY_PAUSE_S = 1.0
 """After the broker did not acknowledge."""
-
-_KEEPALIVES = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-"""A machine that vanished loses its lock within half a minute, not after hours."""
 
 _log = structlog.get_logger()
 
@@ -57,7 +54,7 @@ class OutboxRelay:
         Raises OutsideUnavailable when Postgres goes away, ProducerBroken when the publisher does: end the process.
         """
         try:
-            async with await AsyncConnection.connect(url, autocommit=True, options=_KEEPALIVES) as connection:
+            async with await AsyncConnection.connect(url, autocommit=True, options=KEEPALIVES) as connection:
                 while not await self._locked(connection):
                     if self._closing:
                         return
