@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from importlib.resources import files
+from collections.abc import Mapping
 
-_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+from chatledger.adapters.sql_files import named_statements
 
 
-def load_queries(file_name: str) -> dict[str, bytes]:
+def load_queries(file_name: str) -> Mapping[str, bytes]:
     """Return the queries of one `.sql` file of this package, by name."""
-    text = files(__package__ or "chatledger_ledger").joinpath(file_name).read_text("utf-8")
-    parts = _NAME.split(text)
-    return {name: query.strip().encode() for name, query in zip(parts[1::2], parts[2::2], strict=True)}
+    return named_statements(__package__ or "chatledger_ledger", file_name)

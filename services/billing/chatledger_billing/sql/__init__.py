@@ -1,12 +1,10 @@
-"""The SQL of the read model: one statement per file, and the reader of these files."""
+"""The SQL of the read model: one statement per file."""
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
+from chatledger.adapters.sql_files import statement
 
 
-@cache
 def query(name: str) -> bytes:
     """Return the statement in `<name>.sql`."""
-    return files(__name__).joinpath(f"{name}.sql").read_bytes()
+    return statement(__name__, name)

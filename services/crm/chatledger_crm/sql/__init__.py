@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from functools import cache
-from importlib.resources import files
-
-_HEAD = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+from chatledger.adapters.sql_files import named_statements
 
 
 def query(name: str) -> bytes:
     """Return one statement."""
-    return _queries()[name]
-
-
-@cache
-def _queries() -> dict[str, bytes]:
-    parts = _HEAD.split(files(__name__).joinpath("queries.sql").read_text("utf-8"))
-    return {name: text.encode() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    return named_statements(__name__, "queries.sql")[name]

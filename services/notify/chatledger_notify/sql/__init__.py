@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from importlib.resources import files
-from typing import LiteralString, cast
+from collections.abc import Mapping
 
-_HEAD = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+from chatledger.adapters.sql_files import named_statements
 
 
-def named_queries() -> dict[str, LiteralString]:
-    """Every query of the file by its name. The file is part of the program, so its text counts as literal."""
-    parts = _HEAD.split(files(__name__).joinpath("queries.sql").read_text("utf-8"))
-    return {name: cast(LiteralString, text) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+def named_queries() -> Mapping[str, bytes]:
+    """Every query of the file by its name."""
+    return named_statements(__name__, "queries.sql")
