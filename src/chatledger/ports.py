@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chatledger.events.codec import Headers
-from chatledger.events.envelope import Envelope
+from chatledger.events.codec import Headers, type_and_version
+from chatledger.events.envelope import Envelope, project_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,39 @@ class LedgerEvent:
     partition: int
     source_offset: int
     envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which part of history is meant; what is None or empty does not bound.
+
+    `after` is a position that is left out, `until_position` one that is the last. Times are recorded times and belong
+    to it, both. `project` is the first part of the conversation, or whatever else is the event's subject.
+    """
+
+    after: int = 0
+    until_position: int | None = None
+    since_time: datetime | None = None
+    until_time: datetime | None = None
+    stream: str | None = None
+    types: tuple[str, ...] = ()
+    project: str | None = None
+
+    def includes(self, event: LedgerEvent) -> bool:
+        """Whether `event` is selected."""
+        envelope = event.envelope
+        return (
+            event.position > self.after
+            and (self.until_position is None or event.position <= self.until_position)
+            and (self.since_time is None or event.recorded_at >= self.since_time)
+            and (self.until_time is None or event.recorded_at <= self.until_time)
+            and self.stream in (None, envelope.stream)
+            and (not self.types or type_and_version(envelope.data)[0] in self.types)
+            and self.project in (None, project_of(envelope.conversation))
+        )
+
+
+EVERYTHING = Selection()
 
 
 class Clock(Protocol):
@@ -96,15 +129,8 @@ class Subscription(Protocol):
 class LedgerReader(Protocol):
     """Reads recorded history, in the order of positions."""
 
-    def read(
-        self,
-        *,
-        after: int = 0,
-        until_position: int | None = None,
-        until_time: datetime | None = None,
-        stream: str | None = None,
-    ) -> AsyncIterator[LedgerEvent]:
-        """Yield recorded events with position > `after`, up to and including the bound of position or recorded time."""
+    def read(self, selection: Selection = EVERYTHING) -> AsyncIterator[LedgerEvent]:
+        """Yield the recorded events that are selected, lifted to today's classes."""
         ...
 
 

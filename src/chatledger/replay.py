@@ -19,7 +19,7 @@ from chatledger.conversation import Conversation, encode_state, evolve, initial
 from chatledger.errors import UndecodableRecord
 from chatledger.events.codec import decode_data, encode_data, ledger_metadata, parse_time, type_and_version
 from chatledger.events.envelope import Envelope
-from chatledger.ports import LedgerEvent, LedgerReader
+from chatledger.ports import LedgerEvent, LedgerReader, Selection
 
 States = dict[str, Conversation]
 
@@ -81,7 +81,9 @@ async def state_of(
     """Fold one conversation as it was known then. `until_time` is recorded time."""
     states: States = {}
     last_event = None
-    events = reader.read(stream=f"conversation-{conversation}", until_position=until_position, until_time=until_time)
+    events = reader.read(
+        Selection(stream=f"conversation-{conversation}", until_position=until_position, until_time=until_time)
+    )
     async for last_event in events:
         fold_into(states, last_event.envelope)
     return KnownState(state=states.get(conversation, initial()), last_event=last_event)

@@ -13,12 +13,12 @@ import psutil
 import psycopg
 
 from chatledger.adapters.embedded_postgres import EmbeddedPostgres
+from chatledger.adapters.ledger_reader import ROLE, PostgresLedgerReader
 from chatledger.adapters.postgres import Pool, open_pool, unreadable_url
 from chatledger.errors import ConfigurationError, OutsideUnavailable
 from chatledger.settings import read_settings
 from chatledger_cli.running import POSTGRES_FOLDER, UpState, read_state
 from chatledger_cli.up_settings import UpSettings
-from chatledger_ledger.reader import ROLE, PostgresLedgerReader
 from chatledger_ledger.verification import BrokerAddress
 
 IS_THERE = "SELECT to_regclass('ledger.events') IS NOT NULL"

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import typer
+
 from chatledger.errors import ConfigurationError
+
+AT = typer.Option(
+    "--at",
+    help="As it was known at this recorded time: 2026-11-21, '2026-11-21 10:00' (local time), with an offset, or -10m.",
+)
+POSITION = typer.Option("--position", min=0, help="As it was known at this position of the ledger.")
 
 _AGO = re.compile(r"-\s*(\d{1,9})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -31,3 +39,14 @@ def read_moment(text: str, now: datetime) -> datetime:
 def shown(moment: datetime) -> str:
     """Write a moment in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def moment_of(at: str | None, position: int | None) -> datetime | None:
+    """Read --at, and say how it was understood. Raises ConfigurationError."""
+    if at is None:
+        return None
+    if position is not None:
+        raise ConfigurationError("--at and a position are two ways to say one thing: give one of them")
+    moment = read_moment(at, datetime.now(UTC))
+    typer.echo(f"as known at {shown(moment)}", err=True)
+    return moment

@@ -5,10 +5,10 @@ from __future__ import annotations
 import psycopg
 
 from chatledger.adapters.kafka import KafkaPublisher, start_producer
+from chatledger.adapters.ledger_reader import ROLE, PostgresLedgerReader
 from chatledger.adapters.postgres import open_pool
 from chatledger.errors import OutsideUnavailable
 from chatledger_cli.backends import Backends
-from chatledger_ledger.reader import ROLE, PostgresLedgerReader
 from chatledger_ledger.rebuild import rebuild_dialog
 
 # History without any record of this broker: its changelog cannot have the conversations of that history.

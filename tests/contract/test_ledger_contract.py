@@ -16,7 +16,7 @@ from chatledger.events import UnknownEvent
 from chatledger.events.ids import derive_id
 from chatledger.events.inbound import MessageReceived
 from chatledger.events.letters import RecordDeadLettered
-from chatledger.ports import Appended, ConsumedRecord, Ledger, LedgerEvent
+from chatledger.ports import Appended, ConsumedRecord, Ledger, LedgerEvent, Selection
 from chatledger.replay import fold, fold_ledger, state_hash, state_of
 from tests.support.dialog import message
 from tests.support.ledger import as_records, conversation_of, history, open_ledger
@@ -32,7 +32,7 @@ async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[Ledger]:
 
 
 async def everything(ledger: Ledger, **bounds) -> list[LedgerEvent]:
-    return [event async for event in ledger.read(**bounds)]
+    return [event async for event in ledger.read(Selection(**bounds))]
 
 
 async def test_what_is_appended_comes_back_in_its_order(ledger):

@@ -16,12 +16,12 @@ from typing import Any
 import httpx
 
 from chatledger.adapters.kafka import KafkaPublisher, start_producer, stop_producer
+from chatledger.adapters.ledger_reader import PostgresLedgerReader
 from chatledger.adapters.postgres import open_pool
 from chatledger.events.envelope import Envelope, conversation_id, from_outside
 from chatledger.events.ids import derive_id
 from chatledger.events.inbound import MessageReceived
 from chatledger.topics import INBOUND
-from chatledger_ledger.reader import PostgresLedgerReader
 from tests.e2e.up_process import PROJECTS, UpProcess, until
 from tests.support.provider import Answer, ReceivedMessage, ScriptedProvider
 

@@ -22,7 +22,7 @@ from chatledger.conversation import Status, encode_state
 from chatledger.errors import BrokerUnavailable, ChatledgerError, ConfigurationError
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.replay import fold, read_event_line, state_hash
-from chatledger_cli import dead, history, history_verify
+from chatledger_cli import dead, rebuild_command, replay_command, time_travel, verify_command
 from chatledger_cli.moments import read_moment
 from chatledger_ledger.letters import original_record
 from tests.support.ledger import Placed, as_records, conversation_of, open_ledger
@@ -37,7 +37,8 @@ STATES = fold(envelope for _, envelope in PLACED)
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     app = typer.Typer(pretty_exceptions_enable=False)
-    history.register(app)
+    for module in (time_travel, replay_command, rebuild_command, verify_command):
+        module.register(app)
     dead.register(app)
     for name in [name for name in os.environ if name.startswith("CHATLEDGER_") or name == "DATABASE_URL"]:
         monkeypatch.delenv(name)
@@ -148,7 +149,7 @@ def test_verify_says_so_and_ends_with_one_on_a_violation(run, recorded_twice, tm
     in_words = run("verify", "--acknowledged", str(acknowledged)).stdout
     assert "0c0ffee0" in in_words
     assert "I1: see that the recorder runs" in in_words
-    assert set(history_verify.WHAT_TO_DO) == {each["name"] for each in report["invariants"]}
+    assert set(verify_command.WHAT_TO_DO) == {each["name"] for each in report["invariants"]}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from chatledger.adapters.kafka import KafkaPublisher, KafkaSubscription, new_con
 from chatledger.adapters.memory_ledger import MemoryLedger
 from chatledger.dialog_table import decode_entry
 from chatledger.replay import fold
-from chatledger_cli import history_replay
+from chatledger_cli import replay_command
 from chatledger_ledger.broker_view import dialog_workers, open_broker_view
 from chatledger_ledger.rebuild import rebuild_dialog, rebuild_hindrance
 from chatledger_ledger.verification import BrokerAddress, verify
@@ -97,7 +97,7 @@ async def test_replay_publishes_to_a_topic_of_its_own(broker, postgres_url, monk
         await ledger.append(as_records(PLACED))
     monkeypatch.setenv("CHATLEDGER_DATABASE", postgres_url)
     monkeypatch.setenv("CHATLEDGER_BROKER", broker.bootstrap_servers)
-    await history_replay.run(history_replay.Plan(to_topic="replayed"))
+    await replay_command.run(replay_command.Plan(to_topic="replayed"))
     copy = MemoryLedger()
     consumer = new_consumer(broker.bootstrap_servers, group="replayed")
     subscription = KafkaSubscription(consumer, topics=["replayed"], positions=copy)

@@ -16,16 +16,16 @@ from psycopg import sql
 
 from chatledger import metrics, topics
 from chatledger.adapters.clock import SystemClock
+from chatledger.adapters.ledger_reader import ROLE as READER
+from chatledger.adapters.ledger_reader import PostgresLedgerReader
 from chatledger.adapters.ledger_records import recorded
 from chatledger.adapters.postgres import migrate, open_pool
 from chatledger.errors import ConfigurationError
 from chatledger.events import Envelope
 from chatledger.events.codec import encode_data, ledger_metadata
 from chatledger.events.ids import derive_id
-from chatledger.ports import Appended, TopicPartition
+from chatledger.ports import Appended, Selection, TopicPartition
 from chatledger_ledger.postgres_ledger import PostgresLedger
-from chatledger_ledger.reader import ROLE as READER
-from chatledger_ledger.reader import PostgresLedgerReader
 from tests.support.dialog import message
 from tests.support.ledger import as_records, history, open_ledger, recorder_pool
 from tests.support.postgres import fresh_database
@@ -157,7 +157,7 @@ async def test_a_tailer_beside_eight_writers_misses_nothing(postgres_url):
         async def tail() -> None:
             while True:
                 done = not writing
-                seen.extend([event.position async for event in reader.read(after=seen[-1] if seen else 0)])
+                seen.extend([event.position async for event in reader.read(Selection(after=seen[-1] if seen else 0))])
                 if done:
                     return
                 await asyncio.sleep(0)
@@ -230,7 +230,7 @@ async def test_an_envelope_comes_back_from_its_row_as_it_was(postgres_url, origi
     async with open_ledger(postgres_url, incarnation=f"run {run}") as ledger:
         start = await ledger.last_position()
         await ledger.append(as_records([(topics.DIALOG, each) for each in originals]))
-        back = [event.envelope async for event in ledger.read(after=start)]
+        back = [event.envelope async for event in ledger.read(Selection(after=start))]
     for original, returned in zip(originals, back, strict=True):
         assert replace(returned, data=original.data) == original
         assert type(returned.data) is type(original.data)

@@ -80,7 +80,9 @@ def test_an_entry_of_the_table_comes_back_as_it_was():
         assert encode_entry(state, 12).startswith(b'{"offset":12,"state":{"version":')
 
 
-@pytest.mark.parametrize("module", ["chatledger.replay", "chatledger_ledger.fold_hash", "chatledger_cli.history"])
+@pytest.mark.parametrize(
+    "module", ["chatledger.replay", "chatledger_ledger.fold_hash", "chatledger_cli.replay_command"]
+)
 def test_replay_has_no_http_client_no_channel_and_no_token_within_reach(module):
     program = (
         f"import sys, {module}\n"

@@ -9,9 +9,10 @@ import asyncio
 import os
 import sys
 
+from chatledger.adapters.ledger_reader import ROLE, PostgresLedgerReader
 from chatledger.adapters.postgres import open_pool
+from chatledger.ports import Selection
 from chatledger.replay import fold_ledger, state_hash
-from chatledger_ledger.reader import ROLE, PostgresLedgerReader
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
 async def _fold(database: str, until_position: int) -> str:
     pool = await open_pool(database, connections_max=1, role=ROLE)
     try:
-        return state_hash(await fold_ledger(PostgresLedgerReader(pool).read(until_position=until_position)))
+        return state_hash(await fold_ledger(PostgresLedgerReader(pool).read(Selection(until_position=until_position))))
     finally:
         await pool.close()
 

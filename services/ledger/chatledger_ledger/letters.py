@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import uuid
 
+from chatledger.adapters.ledger_reader import PostgresLedgerReader
 from chatledger.errors import ConfigurationError
 from chatledger.events.codec import Headers
 from chatledger.events.letters import RecordDeadLettered
 from chatledger.ports import LedgerEvent
-from chatledger_ledger.reader import PostgresLedgerReader
 
 Letter = tuple[LedgerEvent, RecordDeadLettered]
 

@@ -15,13 +15,13 @@ import structlog
 from psycopg import DataError, errors
 
 from chatledger import metrics
+from chatledger.adapters.ledger_reader import PostgresLedgerReader
 from chatledger.adapters.ledger_records import SERVICE, LedgerRecord, dead_letter_record, ledger_record
+from chatledger.adapters.ledger_rows import copy_line
 from chatledger.adapters.postgres import Connection, Pool, PostgresPositions
 from chatledger.errors import UndecodableRecord
 from chatledger.ports import Appended, Clock, ConsumedRecord, TopicPartition
 from chatledger_ledger.queries import load_queries
-from chatledger_ledger.reader import PostgresLedgerReader
-from chatledger_ledger.rows import copy_line
 
 ROLE = "chatledger_recorder"
 """What the recorder's pool runs as: it may add events, and nothing else."""

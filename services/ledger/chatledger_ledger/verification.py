@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from chatledger import topics
 from chatledger.adapters.kafka import cluster_id
+from chatledger.adapters.ledger_reader import ROLE, PostgresLedgerReader
 from chatledger.adapters.postgres import Pool, open_pool
-from chatledger.ports import Positions, TopicPartition
+from chatledger.ports import Positions, Selection, TopicPartition
 from chatledger.replay import fold_ledger, state_hash
 from chatledger_ledger import invariants
 from chatledger_ledger.broker_invariants import (
@@ -22,7 +23,6 @@ from chatledger_ledger.broker_invariants import (
 )
 from chatledger_ledger.broker_view import BrokerView, DialogTable, open_broker_view
 from chatledger_ledger.findings import Finding, Report, finding_of, joined
-from chatledger_ledger.reader import ROLE, PostgresLedgerReader
 
 SETTLE_PAUSE_S = 0.25
 NO_BROKER = "no broker was asked"
@@ -72,7 +72,7 @@ async def verify(
 async def _report(pool: Pool, database: str, side: _BrokerSide | None, acknowledged: Sequence[str] | None) -> Report:
     reader = PostgresLedgerReader(pool)
     last = await reader.last_position()
-    states = await fold_ledger(reader.read(until_position=last))
+    states = await fold_ledger(reader.read(Selection(until_position=last)))
     async with pool.connection() as connection:
         findings = (
             _with_broker(
@@ -93,7 +93,7 @@ async def _report(pool: Pool, database: str, side: _BrokerSide | None, acknowled
         )
         dead = await invariants.dead_letters(connection)
     return Report(
-        events=await reader.count(until_position=last),
+        events=await reader.count(Selection(until_position=last)),
         state_hash=state_hash(states),
         findings=findings,
         dead_letters=dead,

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from chatledger.dead_letters import dead_letter
 from chatledger.errors import UndecodableRecord
 from chatledger.events.base import Event, UnknownEvent
-from chatledger.events.codec import WireEvent, decode_data, parse_time, to_wire
+from chatledger.events.codec import SCHEMA_PREFIX, SPEC_VERSION, WireEvent, decode_data, parse_time, to_wire
 from chatledger.events.envelope import Envelope
 from chatledger.ports import ConsumedRecord, LedgerEvent
 from chatledger.topics import DEAD
@@ -103,6 +103,31 @@ def recorded(envelope: Envelope, *, topic: str, partition: int = 0, offset: int 
     return ConsumedRecord(
         topic=topic, partition=partition, offset=offset, key=wire.key, value=wire.value, headers=wire.headers
     )
+
+
+def wire_of(record: LedgerRecord) -> WireEvent:
+    """Return the record that carries what was kept, word for word: no event is decoded, none lifted.
+
+    The value is jsonb's writing of the JSON that came, so spaces and the order of keys may differ from it.
+    """
+    metadata = orjson.loads(record.metadata)
+    headers = [
+        *SPEC_VERSION,
+        ("ce_id", record.id.encode()),
+        ("ce_source", metadata["source"].encode()),
+        ("ce_type", record.type.encode()),
+        ("ce_subject", metadata["conversation"].encode()),
+        ("ce_time", record.occurred_at.isoformat().encode()),
+        ("ce_dataschema", f"{SCHEMA_PREFIX}{record.type}:{metadata['schemaversion']}".encode()),
+        ("ce_stream", record.stream.encode()),
+        ("ce_correlationid", metadata["correlationid"].encode()),
+    ]
+    if record.version is not None:
+        headers.append(("ce_streamversion", b"%d" % record.version))
+    for name in ("causationid", "traceparent"):
+        if metadata[name] is not None:
+            headers.append((f"ce_{name}", metadata[name].encode()))
+    return WireEvent(key=metadata["conversation"].encode(), value=record.data, headers=tuple(headers))
 
 
 def ledger_event(record: LedgerRecord, *, position: int, recorded_at: datetime) -> LedgerEvent:

@@ -14,7 +14,16 @@ import orjson
 from chatledger.adapters.clock import SystemClock
 from chatledger.adapters.ledger_records import LedgerRecord, dead_letter_record, ledger_event, ledger_record
 from chatledger.errors import UndecodableRecord
-from chatledger.ports import Appended, Clock, ConsumedRecord, LedgerEvent, Positions, TopicPartition
+from chatledger.ports import (
+    EVERYTHING,
+    Appended,
+    Clock,
+    ConsumedRecord,
+    LedgerEvent,
+    Positions,
+    Selection,
+    TopicPartition,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +56,12 @@ class MemoryLedger:
         recorded = len(self._kept) - before
         return Appended(recorded=recorded, duplicates=len(records) - recorded)
 
-    async def read(
-        self,
-        *,
-        after: int = 0,
-        until_position: int | None = None,
-        until_time: datetime | None = None,
-        stream: str | None = None,
-    ) -> AsyncIterator[LedgerEvent]:
-        """Yield recorded events with position > `after`, up to and with the bound of position or recorded time."""
-        for position, kept in enumerate(self._kept[:until_position], start=1):
-            if position <= after or (until_time is not None and kept.recorded_at > until_time):
-                continue
-            if stream in (None, kept.record.stream):
-                yield ledger_event(kept.record, position=position, recorded_at=kept.recorded_at)
+    async def read(self, selection: Selection = EVERYTHING) -> AsyncIterator[LedgerEvent]:
+        """Yield the recorded events that are selected, in the order of positions, lifted to today's classes."""
+        for position, kept in enumerate(self._kept, start=1):
+            event = ledger_event(kept.record, position=position, recorded_at=kept.recorded_at)
+            if selection.includes(event):
+                yield event
 
     async def load(self, partitions: Sequence[TopicPartition]) -> Positions:
         """The next offsets of `partitions`."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
 import orjson
 import typer
@@ -31,6 +34,27 @@ WHAT_TO_DO = {
     " set up anew: set CHATLEDGER_INCARNATION to a new name",
 }
 """What an operator does about a violation of each invariant."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("verify")(verify_ledger)
+
+
+def verify_ledger(
+    acknowledged: Annotated[
+        Path | None, typer.Option(help="A file of acknowledged event ids, one a line.", exists=True, dir_okay=False)
+    ] = None,
+    settle: Annotated[float, typer.Option(min=0, help="Wait up to so many seconds until nothing is on its way.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one line of JSON.")] = False,
+) -> None:
+    """Check that nothing was lost, doubled or miscounted. Exit code 1 on any violation.
+
+    Example: chatledger verify --settle 10
+    """
+    ids = None if acknowledged is None else acknowledged.read_text("utf-8").split()
+    if not asyncio.run(run(ids, settle_s=settle, as_json=as_json)):
+        raise typer.Exit(1)
 
 
 async def run(ids: Sequence[str] | None, *, settle_s: float, as_json: bool) -> bool:

@@ -7,12 +7,12 @@ no transaction between two reads: rows never change, so nothing can shift under 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 
+from chatledger.adapters.ledger_records import ledger_event
+from chatledger.adapters.ledger_rows import RecordedRow, record_of_row
 from chatledger.adapters.postgres import Pool
-from chatledger.ports import LedgerEvent
-from chatledger_ledger.queries import load_queries
-from chatledger_ledger.rows import event_of_row
+from chatledger.adapters.sql_files import named_statements
+from chatledger.ports import EVERYTHING, LedgerEvent, Selection
 
 ROLE = "chatledger_reader"
 """What a reader's pool runs as: it may only read."""
@@ -21,7 +21,7 @@ POSITIONS_PER_READ = 5_000
 CONVERSATIONS_MAX = 100_000
 """As many ids are looked at to suggest one that is alike."""
 
-_QUERIES = load_queries("ledger.sql")
+_QUERIES = named_statements("chatledger.adapters", "ledger_reader.sql")
 
 
 class PostgresLedgerReader:
@@ -31,26 +31,25 @@ class PostgresLedgerReader:
         self._pool = pool
         self._positions_per_read = positions_per_read
 
-    async def read(
-        self,
-        *,
-        after: int = 0,
-        until_position: int | None = None,
-        until_time: datetime | None = None,
-        stream: str | None = None,
-    ) -> AsyncIterator[LedgerEvent]:
-        """Yield recorded events with position > `after`, up to and with the bound of position or recorded time."""
+    async def read(self, selection: Selection = EVERYTHING) -> AsyncIterator[LedgerEvent]:
+        """Yield the recorded events that are selected, in the order of positions, lifted to today's classes."""
+        async for kept in self.records(selection):
+            yield ledger_event(kept.record, position=kept.position, recorded_at=kept.recorded_at)
+
+    async def records(self, selection: Selection = EVERYTHING) -> AsyncIterator[RecordedRow]:
+        """Yield the selected rows as they were recorded: no event is decoded, none lifted."""
         last = await self.last_position()
-        until = last if until_position is None else min(last, until_position)
-        query = _QUERIES["read" if stream is None else "read_stream"]
+        after = selection.after
+        until = last if selection.until_position is None else min(last, selection.until_position)
+        query = _QUERIES["read" if selection.stream is None else "read_stream"]
         while after < until:
-            stretch_end = until if stream is not None else min(until, after + self._positions_per_read)
-            bounds = {"after": after, "until_position": stretch_end, "until_time": until_time, "stream": stream}
+            stretch_end = until if selection.stream is not None else min(until, after + self._positions_per_read)
+            bounds = {**_filters(selection), "after": after, "until_position": stretch_end}
             async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
                 await cursor.execute(query, bounds)
                 rows = await cursor.fetchall()
             for row in rows:
-                yield event_of_row(row)
+                yield record_of_row(row)
             after = stretch_end
 
     async def newest(self, type_name: str, limit: int) -> list[LedgerEvent]:
@@ -65,12 +64,11 @@ class PostgresLedgerReader:
         """The position of the newest event; 0 where there is none."""
         return await self._number("last_position", {})
 
-    async def count(
-        self, *, after: int = 0, until_position: int | None = None, until_time: datetime | None = None
-    ) -> int:
+    async def count(self, selection: Selection = EVERYTHING) -> int:
         """How many events `read` will yield."""
-        last = await self.last_position() if until_position is None else until_position
-        return await self._number("count", {"after": after, "until_position": last, "until_time": until_time})
+        last = await self.last_position() if selection.until_position is None else selection.until_position
+        bounds = {**_filters(selection), "after": selection.after, "until_position": last}
+        return await self._number("count", bounds)
 
     async def conversations(self, *, limit: int = CONVERSATIONS_MAX) -> list[str]:
         """The ids of all conversations, sorted, up to `limit`."""
@@ -81,10 +79,23 @@ class PostgresLedgerReader:
     async def _events(self, query: str, parameters: dict[str, object]) -> list[LedgerEvent]:
         async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
             await cursor.execute(_QUERIES[query], parameters)
-            return [event_of_row(row) for row in await cursor.fetchall()]
+            return [
+                ledger_event(kept.record, position=kept.position, recorded_at=kept.recorded_at)
+                for kept in map(record_of_row, await cursor.fetchall())
+            ]
 
     async def _number(self, query: str, parameters: dict[str, object]) -> int:
         async with self._pool.connection() as connection:
             row = await (await connection.execute(_QUERIES[query], parameters)).fetchone()
         assert row is not None
         return int(row[0])
+
+
+def _filters(selection: Selection) -> dict[str, object]:
+    return {
+        "since_time": selection.since_time,
+        "until_time": selection.until_time,
+        "stream": selection.stream,
+        "types": list(selection.types) or None,
+        "project": selection.project,
+    }

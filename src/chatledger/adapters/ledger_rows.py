@@ -1,12 +1,12 @@
-"""Rows to and from Postgres: a record as a line of COPY, a row as a recorded event."""
+"""Rows to and from Postgres: a record as a line of COPY, a row as the record that it holds."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from chatledger.adapters.ledger_records import LedgerRecord, ledger_event
-from chatledger.ports import LedgerEvent
+from chatledger.adapters.ledger_records import LedgerRecord
 
 SEPARATOR = b"\x1f"
 """Between the fields of a line; the query `copy` names it too. Raw, it is not allowed in JSON."""
@@ -32,8 +32,17 @@ def copy_line(record: LedgerRecord) -> bytes:
     return line.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r") + b"\n"
 
 
-def event_of_row(row: tuple[Any, ...]) -> LedgerEvent:
-    """Return the event of one row of the queries `read` and `read_stream`."""
+@dataclass(frozen=True, slots=True)
+class RecordedRow:
+    """One row of `ledger.events`, as it was recorded."""
+
+    position: int
+    recorded_at: datetime
+    record: LedgerRecord
+
+
+def record_of_row(row: tuple[Any, ...]) -> RecordedRow:
+    """Return one row of the queries that read history; `data` and `metadata` came as text."""
     position, recorded_at, topic, partition, source_offset, event_id, stream, version, type_name, data, metadata, at = (
         row
     )
@@ -49,7 +58,7 @@ def event_of_row(row: tuple[Any, ...]) -> LedgerEvent:
         partition,
         source_offset,
     )
-    return ledger_event(record, position=position, recorded_at=_utc(recorded_at))
+    return RecordedRow(position, _utc(recorded_at), record)
 
 
 def _utc(time: datetime) -> datetime:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import orjson
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,14 +28,15 @@ from rich.text import Text
 
 from chatledger import topics
 from chatledger.adapters.kafka import KafkaPublisher, start_producer
+from chatledger.adapters.ledger_reader import PostgresLedgerReader
 from chatledger.errors import ConfigurationError
 from chatledger.events.codec import Headers, to_wire
-from chatledger.ports import LedgerEvent
+from chatledger.ports import LedgerEvent, Selection
 from chatledger.replay import States, event_line, fold_into, state_hash
 from chatledger.settings import read_settings
 from chatledger_cli.connect import broker_address, ledger_pool
+from chatledger_cli.moments import AT, moment_of
 from chatledger_cli.up_settings import UpSettings
-from chatledger_ledger.reader import PostgresLedgerReader
 
 EVENTS_PER_HANDOVER = 1_000
 LIVE_TOPICS = frozenset(plan.name for plan in topics.PLANS)
@@ -59,6 +64,40 @@ class _RateColumn(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("replay")(replay)
+
+
+def replay(
+    at: Annotated[str | None, AT] = None,
+    until_position: Annotated[int | None, typer.Option(min=0, help="End with this position of the ledger.")] = None,
+    to_topic: Annotated[
+        str | None, typer.Option(help="Publish the events to this topic, not to standard output.")
+    ] = None,
+    events: Annotated[bool, typer.Option("--events", help="With --json: print the events as well.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="End with one line of JSON: events, seconds, state_hash.")
+    ] = False,
+) -> None:
+    """Fold history again, in its order, and hand the events on: as NDJSON on standard output, or to a topic.
+
+    Example: chatledger replay --json
+    """
+    plan = Plan(
+        until_time=moment_of(at, until_position),
+        until_position=until_position,
+        to_topic=to_topic,
+        print_events=to_topic is None and (events or not as_json),
+        print_summary=as_json,
+    )
+    try:
+        asyncio.run(run(plan))
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` does; Python would complain once more when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 async def run(plan: Plan) -> None:
     """Replay as planned. Raises ConfigurationError, OutsideUnavailable."""
     if plan.to_topic in LIVE_TOPICS:
@@ -68,12 +107,13 @@ async def run(plan: Plan) -> None:
     settings = read_settings(UpSettings)
     async with ledger_pool(settings) as pool, _way_out(plan, settings) as hand_over:
         reader = PostgresLedgerReader(pool)
-        total = await reader.count(until_position=plan.until_position, until_time=plan.until_time)
+        selection = Selection(until_position=plan.until_position, until_time=plan.until_time)
+        total = await reader.count(selection)
         started, events = time.monotonic(), 0
         states: States = {}
         waiting: list[LedgerEvent] = []
         with _progress(total, shown=not plan.print_summary) as advance:
-            async for event in reader.read(until_position=plan.until_position, until_time=plan.until_time):
+            async for event in reader.read(selection):
                 fold_into(states, event.envelope)
                 waiting.append(event)
                 if len(waiting) == EVENTS_PER_HANDOVER:

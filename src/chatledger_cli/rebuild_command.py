@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Annotated
+
 import typer
 
 from chatledger.adapters.kafka import KafkaPublisher, cluster_id, start_producer
+from chatledger.adapters.ledger_reader import PostgresLedgerReader
 from chatledger.adapters.postgres import PostgresPositions
 from chatledger.errors import ConfigurationError
 from chatledger.ports import TopicPartition
@@ -12,10 +16,23 @@ from chatledger.settings import read_settings
 from chatledger.topics import DIALOG, PARTITIONS
 from chatledger_cli.connect import broker_address, ledger_pool, running_up
 from chatledger_cli.up_settings import UpSettings
-from chatledger_ledger.reader import PostgresLedgerReader
 from chatledger_ledger.rebuild import rebuild_dialog, rebuild_hindrance
 
 PUBLISH_TIMEOUT_S = 60.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    commands = typer.Typer(help="Make anew, from the ledger, what was made from the topics.", no_args_is_help=True)
+    commands.command("dialog")(rebuild_dialog_table)
+    app.add_typer(commands, name="rebuild")
+
+
+def rebuild_dialog_table(
+    force: Annotated[bool, typer.Option("--force", help="Even while a dialog worker may be running.")] = False,
+) -> None:
+    """Write the dialog's table anew: every conversation's state, folded from the ledger, to its changelog topic."""
+    asyncio.run(run(force=force))
 
 
 async def run(*, force: bool) -> None:
