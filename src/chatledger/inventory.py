@@ -41,10 +41,14 @@ def with_inventory(project: Project, updates: Mapping[str, InventoryUpdated]) ->
 
 
 class LiveProjects:
-    """Projects as they were at each moment. Updates are taken in any order, and more than once."""
+    """Projects as they were at each moment. Updates are taken in any order, and more than once.
 
-    def __init__(self, projects: Mapping[str, Project]) -> None:
+    Updates that others followed are forgotten after `remembered`; None keeps all, for who goes through all of history.
+    """
+
+    def __init__(self, projects: Mapping[str, Project], *, remembered: timedelta | None = REMEMBERED) -> None:
         self._projects = projects
+        self._remembered = remembered
         self._histories: dict[str, dict[str, History]] = {
             name: {} for name, project in projects.items() if project.crm is not None and project.store is not None
         }
@@ -67,8 +71,8 @@ class LiveProjects:
             return
         insort(history, update, key=lambda each: each.fetched_at)
         self._newest = max(self._newest or update.fetched_at, update.fetched_at)
-        forgotten = _last_before(history, self._newest - REMEMBERED)
-        del history[:forgotten]
+        if self._remembered is not None:
+            del history[: _last_before(history, self._newest - self._remembered)]
         self._starts = None
         self._views.clear()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Protocol
 
 from chatledger.events.codec import Headers, type_and_version
@@ -55,7 +56,8 @@ class Selection:
     """Which part of history is meant; what is None or empty does not bound.
 
     `after` is a position that is left out, `until_position` one that is the last. Times are recorded times and belong
-    to it, both. `project` is the first part of the conversation, or whatever else is the event's subject.
+    to it, both. In `types` a star stands for anything, as in `order.*`. `project` is the first part of the
+    conversation, or of whatever else is the event's subject.
     """
 
     after: int = 0
@@ -75,9 +77,13 @@ class Selection:
             and (self.since_time is None or event.recorded_at >= self.since_time)
             and (self.until_time is None or event.recorded_at <= self.until_time)
             and self.stream in (None, envelope.stream)
-            and (not self.types or type_and_version(envelope.data)[0] in self.types)
+            and (not self.types or self._includes_type(type_and_version(envelope.data)[0]))
             and self.project in (None, project_of(envelope.conversation))
         )
+
+    def _includes_type(self, type_name: str) -> bool:
+        # The star is the only sign that means something else than itself.
+        return any(fnmatchcase(type_name, wanted.replace("[", "[[]").replace("?", "[?]")) for wanted in self.types)
 
 
 EVERYTHING = Selection()

@@ -8,16 +8,19 @@ as NDJSON, one line per event with the columns of the ledger, and comes back fro
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import orjson
+from pydantic_core import from_json, to_json
 
 from chatledger.conversation import Conversation, encode_state, evolve, initial
 from chatledger.errors import UndecodableRecord
-from chatledger.events.codec import decode_data, encode_data, ledger_metadata, parse_time, type_and_version
+from chatledger.events.base import UnknownEvent
+from chatledger.events.codec import decode_kept, encode_data, ledger_metadata, parse_time, type_and_version
 from chatledger.events.envelope import Envelope
 from chatledger.ports import LedgerEvent, LedgerReader, Selection
 
@@ -89,6 +92,27 @@ async def state_of(
     return KnownState(state=states.get(conversation, initial()), last_event=last_event)
 
 
+def passed_over(envelopes: Iterable[Envelope]) -> dict[str, int]:
+    """Return how many events there are, by type and version, that this code does not know: folds pass over them."""
+    return Counter(kind_of(each) for each in envelopes if isinstance(each.data, UnknownEvent))
+
+
+def kind_of(envelope: Envelope) -> str:
+    """Return type and schema version in one word, `order.placed.v2`, as schemas and golden files are named."""
+    type_name, version = type_and_version(envelope.data)
+    return f"{type_name}.v{version}"
+
+
+def said_of_passed_over(passed_over: Mapping[str, int]) -> str:
+    """Say what folds passed over, as one sentence; nothing where there is nothing to say."""
+    if not passed_over:
+        return ""
+    kinds = ", ".join(f"{kind} ({passed_over[kind]:,})" for kind in sorted(passed_over))
+    count = sum(passed_over.values())
+    events = "1 event of an unknown type was" if count == 1 else f"{count:,} events of unknown types were"
+    return f"{events} passed over: {kinds}; a newer chatledger may know more"
+
+
 def event_line(event: LedgerEvent) -> bytes:
     """Return one event as a line of NDJSON, without the line end: the columns of `ledger.events`."""
     envelope = event.envelope
@@ -110,9 +134,13 @@ def event_line(event: LedgerEvent) -> bytes:
 
 
 def read_event_line(line: bytes) -> LedgerEvent:
-    """Read what `event_line` wrote, lifted to today's classes. Raises UndecodableRecord when it is something else."""
+    """Read a line of history, lifted to today's classes; an event that this code does not know is an UnknownEvent.
+
+    Raises UndecodableRecord when it is something else.
+    """
     try:
-        columns = orjson.loads(line)
+        # Not by orjson, which takes an integer beyond 64 bits for a number with an exponent.
+        columns = from_json(line, allow_inf_nan=False)
         metadata = columns["metadata"]
         return LedgerEvent(
             position=columns["position"],
@@ -130,8 +158,14 @@ def read_event_line(line: bytes) -> LedgerEvent:
                 correlation_id=metadata["correlationid"],
                 causation_id=metadata["causationid"],
                 traceparent=metadata["traceparent"],
-                data=decode_data(columns["type"], metadata["schemaversion"], orjson.dumps(columns["data"])),
+                data=decode_kept(columns["type"], metadata["schemaversion"], to_json(_object(columns["data"]))),
             ),
         )
     except (KeyError, TypeError, ValueError) as wrong:
         raise UndecodableRecord(f"not a line of history: {wrong}") from wrong
+
+
+def _object(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise TypeError("its data are not a JSON object")
+    return data

@@ -17,12 +17,29 @@ ALL = (INBOUND, DIALOG, BILLING, NOTIFY, OUTREACH, INVENTORY, DEAD)
 
 DIALOG_GROUP = "chatledger-dialog"
 """The dialog's consumer group and Faust app id."""
-CHANGELOG = f"{DIALOG_GROUP}-conversations-changelog"
-"""The dialog's table, compacted: the last state of each conversation. Made from the topics, so not recorded."""
+TABLE_VERSIONS = f"{DIALOG_GROUP}-table-versions"
+"""Which version of the dialog's table is live, in partition 0, compacted."""
 
 PARTITIONS = 4
 """Partitions of every topic. One conversation is one partition on all of them, so they must agree; 4 is also
 what the embedded broker makes."""
+
+
+def table_name(version: int) -> str:
+    """Return the name of the dialog's table; each rebuild makes another version, from 1 on."""
+    return "conversations" if version == 1 else f"conversations-{version}"
+
+
+def changelog(version: int) -> str:
+    """Return the topic of a version of the dialog's table, compacted: the last state of each conversation.
+
+    It is made from the other topics, so it is not recorded.
+    """
+    return f"{DIALOG_GROUP}-{table_name(version)}-changelog"
+
+
+CHANGELOG = changelog(1)
+"""That of the first version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,4 +54,5 @@ class TopicPlan:
 PLANS: tuple[TopicPlan, ...] = (
     *(TopicPlan(name=name) for name in ALL),
     TopicPlan(name=CHANGELOG, compacted=True),
+    TopicPlan(name=TABLE_VERSIONS, compacted=True),
 )

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from chatledger import topics
 from chatledger.adapters.api_keys import migrate_api_keys
@@ -17,6 +16,7 @@ from chatledger.adapters.kafka_topics import create_topics
 from chatledger.adapters.postgres import migrate
 from chatledger_billing.app import set_up_database as set_up_billing
 from chatledger_cli.running import POSTGRES_FOLDER
+from chatledger_cli.up_settings import UpSettings
 
 SCHEMAS = {name: f"chatledger_{name}" for name in ("ledger", "notify", "outreach", "crm")}
 """Services whose schemas are their migrations alone, and their packages. Billing's library makes tables too."""
@@ -34,14 +34,15 @@ class Backends:
 
 
 @contextlib.asynccontextmanager
-async def open_backends(broker: str | None, database: str | None, data_dir: Path) -> AsyncIterator[Backends]:
+async def open_backends(settings: UpSettings) -> AsyncIterator[Backends]:
     """Start what is embedded, and stop it at the end. Raises ConfigurationError, OutsideUnavailable.
 
     The embedded broker runs in threads written in C, so it may live in a supervisor that is busy.
     """
+    broker, database = settings.broker or None, settings.database_url or None
     async with contextlib.AsyncExitStack() as stack:
         if database is None:
-            server = EmbeddedPostgres(data_dir / POSTGRES_FOLDER)
+            server = EmbeddedPostgres(settings.data_dir.resolve() / POSTGRES_FOLDER)
             await asyncio.to_thread(server.start)
             stack.push_async_callback(asyncio.to_thread, server.stop)
             database_url = server.url
@@ -51,7 +52,7 @@ async def open_backends(broker: str | None, database: str | None, data_dir: Path
             embedded = stack.enter_context(EmbeddedBroker())
             address, incarnation = embedded.bootstrap_servers, embedded.incarnation
         else:
-            address, incarnation = broker, await cluster_id(broker)
+            address, incarnation = broker, settings.incarnation or await cluster_id(broker)
         yield Backends(
             broker=address,
             incarnation=incarnation,

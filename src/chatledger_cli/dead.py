@@ -15,7 +15,7 @@ from chatledger.ports import LedgerEvent
 from chatledger_cli.connect import ledger_reader
 from chatledger_cli.moments import shown
 from chatledger_cli.places import bootstrap_servers
-from chatledger_ledger.letters import Letter, find_letter, newest_letters, original_record
+from chatledger_ledger.letters import Letters, find_letter, newest_letters, original_record
 
 group = typer.Typer(help="Dead letters: what could not be processed, and putting it back.", no_args_is_help=True)
 
@@ -34,8 +34,13 @@ def list_letters(
 
     Example: chatledger dead list --limit 10
     """
-    for event, letter in asyncio.run(_list(limit)):
+    found = asyncio.run(_list(limit))
+    for event, letter in found.letters:
         typer.echo(_json_line(event, letter) if as_json else _line(event, letter))
+    if not found.letters and not found.unreadable:
+        typer.echo("no dead letters", err=True)
+    for event_id in found.unreadable:
+        typer.echo(f"{event_id} was written by a newer chatledger, which can show it and put it back", err=True)
 
 
 @group.command("put-back")
@@ -51,12 +56,9 @@ def put_back(
     typer.echo(asyncio.run(_put_back(letter_id)))
 
 
-async def _list(limit: int) -> list[Letter]:
+async def _list(limit: int) -> Letters:
     async with ledger_reader() as reader:
-        letters = await newest_letters(reader, limit)
-    if not letters:
-        typer.echo("no dead letters", err=True)
-    return letters
+        return await newest_letters(reader, limit)
 
 
 async def _put_back(letter_id: str) -> str:

@@ -31,7 +31,7 @@ def read_moment(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(written).astimezone(UTC)
     except (ValueError, OverflowError) as wrong:
         raise ConfigurationError(
-            f"--at {text!r} is not a time: write 2026-11-21, 2026-11-21 10:00, 2026-11-21T10:00:00+02:00,"
+            f"{text!r} is not a time: write 2026-11-21, 2026-11-21 10:00, 2026-11-21T10:00:00+02:00,"
             " or how long ago: -30s, -10m, -2h, -7d"
         ) from wrong
 

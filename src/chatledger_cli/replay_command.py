@@ -1,67 +1,97 @@
-"""`chatledger replay`: history in its order, folded, printed or published, with a hash at the end."""
+"""`chatledger replay`: history in its order, folded, and handed on as it was recorded, with a hash at the end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
-from chatledger import topics
-from chatledger.adapters.kafka import KafkaPublisher, start_producer
-from chatledger.adapters.ledger_reader import PostgresLedgerReader
-from chatledger.errors import ConfigurationError
-from chatledger.events.codec import Headers, to_wire
-from chatledger.ports import LedgerEvent, Selection
-from chatledger.replay import States, event_line, fold_into, state_hash
-from chatledger.settings import read_settings
-from chatledger_cli.connect import broker_address, ledger_pool
-from chatledger_cli.moments import AT, moment_of
-from chatledger_cli.up_settings import UpSettings
+from chatledger.errors import ChatledgerError, ConfigurationError
+from chatledger.replay import said_of_passed_over
+from chatledger_cli.moments import shown
+from chatledger_cli.replay_pace import read_pace
+from chatledger_cli.replay_run import Plan, Replay
+from chatledger_cli.replay_selection import Chosen, Words, choose
+from chatledger_cli.replay_table import split_name
+from chatledger_cli.replay_topic import require_other_topic
 
-EVENTS_PER_HANDOVER = 1_000
-LIVE_TOPICS = frozenset(plan.name for plan in topics.PLANS)
-"""What is published there is acted on: clients would be written to again."""
+WHICH, WHERE, HOW = "Which events", "Where they go", "How"
 
-HandOver = Callable[[Sequence[LedgerEvent]], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to replay, and what to do with it."""
-
-    until_time: datetime | None = None
-    until_position: int | None = None
-    to_topic: str | None = None
-    print_events: bool = True
-    print_summary: bool = False
-
-
-class _RateColumn(ProgressColumn):
-    """Events a second, once that is known."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate of the last moments."""
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+Since = Annotated[
+    str | None,
+    typer.Option(
+        help="From this recorded time on: 2026-11-21, '2026-11-21 10:00' (local time), with an offset, or -7d.",
+        rich_help_panel=WHICH,
+    ),
+]
+Until = Annotated[str | None, typer.Option("--until", "--at", help="Up to this recorded time.", rich_help_panel=WHICH)]
+After = Annotated[
+    int, typer.Option("--after-position", min=0, help="Begin after this position.", rich_help_panel=WHICH)
+]
+UntilPosition = Annotated[
+    int | None, typer.Option("--until-position", min=0, help="End with this position.", rich_help_panel=WHICH)
+]
+Stream = Annotated[
+    str | None, typer.Option(help="Only this stream, such as order-ID or conversation-ID.", rich_help_panel=WHICH)
+]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", help="Only this type; 'order.*' takes a family. May be given again.", rich_help_panel=WHICH),
+]
+Project = Annotated[str | None, typer.Option(help="Only this project.", rich_help_panel=WHICH)]
+ToTopic = Annotated[
+    str | None,
+    typer.Option(
+        help="Publish them to this topic, which is made where it is missing; a live one is refused.",
+        rich_help_panel=WHERE,
+    ),
+]
+ToFile = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="Write them to this new file, as NDJSON.", rich_help_panel=WHERE)
+]
+ToTable = Annotated[
+    str | None,
+    typer.Option(
+        help="Copy them into this table, by their ids. Given again, the command brings the table up to date.",
+        rich_help_panel=WHERE,
+    ),
+]
+ToDatabase = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The Postgres database of --to-table.", rich_help_panel=WHERE),
+]
+Events = Annotated[bool, typer.Option("--events", help="With --json: print the events as well.", rich_help_panel=WHERE)]
+Speed = Annotated[
+    str,
+    typer.Option(help="The recorded pace, times this: 1x, 10x, 0.5x; max is full speed.", rich_help_panel=HOW),
+]
+GapMax = Annotated[
+    str | None,
+    typer.Option(help="With --speed: no silence is longer than this, such as 5s or 500ms.", rich_help_panel=HOW),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        dir_okay=False,
+        metavar="FILE",
+        help="Keep the position in this file, and go on from it where it is there already.",
+        rich_help_panel=HOW,
+    ),
+]
+NoFold = Annotated[
+    bool, typer.Option("--no-fold", help="Only hand events on: no state hash, and faster.", rich_help_panel=HOW)
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="End with one line of JSON: events, seconds, state_hash, ...", rich_help_panel=HOW),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -70,125 +100,132 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    at: Annotated[str | None, AT] = None,
-    until_position: Annotated[int | None, typer.Option(min=0, help="End with this position of the ledger.")] = None,
-    to_topic: Annotated[
-        str | None, typer.Option(help="Publish the events to this topic, not to standard output.")
-    ] = None,
-    events: Annotated[bool, typer.Option("--events", help="With --json: print the events as well.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="End with one line of JSON: events, seconds, state_hash.")
-    ] = False,
+    since: Since = None,
+    until: Until = None,
+    after_position: After = 0,
+    until_position: UntilPosition = None,
+    stream: Stream = None,
+    types: Types = None,
+    project: Project = None,
+    to_topic: ToTopic = None,
+    to_file: ToFile = None,
+    to_table: ToTable = None,
+    to_database: ToDatabase = None,
+    events: Events = False,
+    speed: Speed = "max",
+    gap_max: GapMax = None,
+    resume: Resume = None,
+    no_fold: NoFold = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Fold history again, in its order, and hand the events on: as NDJSON on standard output, or to a topic.
+    """Fold history again, in its order, and hand the events on as they were recorded: as NDJSON on standard output
+    unless another place is named. It can send nothing: it has no credentials, and connects to nothing but the ledger
+    and the place that you name.
+
+    Ctrl-C ends it with exit code 130; with --resume it goes on later. A file or a table has every event once; on a
+    topic the last second may come twice, with the same ce_id.
 
     Example: chatledger replay --json
+
+    Example: chatledger replay --since -7d --type 'order.*' --to-file orders.ndjson --resume orders.position
+
+    Example: chatledger replay --project my-store --to-topic rehearsal --speed 10x --gap-max 5s
     """
-    plan = Plan(
-        until_time=moment_of(at, until_position),
+    words = Words(
+        since=since,
+        until=until,
+        after_position=after_position,
         until_position=until_position,
-        to_topic=to_topic,
-        print_events=to_topic is None and (events or not as_json),
-        print_summary=as_json,
+        stream=stream,
+        types=tuple(sorted(set(types or ()))),
+        project=project,
     )
+    targets = [each for each in (to_topic, to_file, to_table) if each is not None]
+    plan = Plan(
+        chosen=_chosen(words),
+        to_topic=to_topic,
+        to_file=to_file,
+        to_table=to_table,
+        to_database=to_database,
+        print_events=not targets and (events or not as_json),
+        resume=resume,
+        pace=read_pace(speed, gap_max),
+        fold=not no_fold,
+        show_bar=bool(targets) or as_json or not sys.stdout.isatty(),
+    )
+    _require_one_place(plan, len(targets))
+    _run(Replay(plan), plan, as_json=as_json)
+
+
+def _run(replaying: Replay, plan: Plan, *, as_json: bool) -> None:
     try:
-        asyncio.run(run(plan))
+        asyncio.run(replaying.run())
     except BrokenPipeError:
         # Whoever reads has enough, as `head` does; Python would complain once more when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-async def run(plan: Plan) -> None:
-    """Replay as planned. Raises ConfigurationError, OutsideUnavailable."""
-    if plan.to_topic in LIVE_TOPICS:
-        raise ConfigurationError(
-            f"{plan.to_topic} is a live topic: the services would act on its events again; name another topic"
-        )
-    settings = read_settings(UpSettings)
-    async with ledger_pool(settings) as pool, _way_out(plan, settings) as hand_over:
-        reader = PostgresLedgerReader(pool)
-        selection = Selection(until_position=plan.until_position, until_time=plan.until_time)
-        total = await reader.count(selection)
-        started, events = time.monotonic(), 0
-        states: States = {}
-        waiting: list[LedgerEvent] = []
-        with _progress(total, shown=not plan.print_summary) as advance:
-            async for event in reader.read(selection):
-                fold_into(states, event.envelope)
-                waiting.append(event)
-                if len(waiting) == EVENTS_PER_HANDOVER:
-                    await hand_over(waiting)
-                    events += advance(len(waiting))
-                    waiting.clear()
-            await hand_over(waiting)
-            events += advance(len(waiting))
-        _summary(plan, events, time.monotonic() - started, state_hash(states))
-
-
-def _summary(plan: Plan, events: int, seconds: float, hash: str) -> None:
-    if plan.print_summary:
-        _write(orjson.dumps({"events": events, "seconds": round(seconds, 3), "state_hash": hash}) + b"\n")
         return
-    rate = f"{events / seconds:,.0f} a second" if seconds > 0 else "at once"
+    except KeyboardInterrupt:
+        _say_how_to_go_on(replaying, plan)
+        raise typer.Exit(130) from None
+    except ChatledgerError:
+        _say_how_to_go_on(replaying, plan)
+        raise
+    _summarise(replaying, as_json=as_json)
+
+
+def _chosen(words: Words) -> Chosen:
+    """Read the options, and say how times were understood. Raises ConfigurationError."""
+    chosen = choose(words, datetime.now(UTC))
+    if chosen.selection.since_time is not None:
+        typer.echo(f"recorded since {shown(chosen.selection.since_time)}", err=True)
+    if chosen.selection.until_time is not None:
+        typer.echo(f"as known at {shown(chosen.selection.until_time)}", err=True)
+    return chosen
+
+
+def _require_one_place(plan: Plan, targets: int) -> None:
+    """Raise ConfigurationError where the options contradict each other."""
+    if targets > 1:
+        raise ConfigurationError("--to-topic, --to-file and --to-table are three places: give one of them")
+    if (plan.to_table is None) != (plan.to_database is None):
+        raise ConfigurationError("a table needs both: --to-table NAME and --to-database URL")
+    if plan.to_topic is not None:
+        require_other_topic(plan.to_topic)
+    if plan.to_table is not None:
+        split_name(plan.to_table)
+        if plan.resume is not None:
+            raise ConfigurationError(
+                "a table keeps its position itself, in the transaction of its events: leave --resume out, and give the"
+                " same command again to go on"
+            )
+    if plan.resume is not None and not targets and not plan.print_events:
+        raise ConfigurationError("--resume needs events that are handed on: name a place, or add --events")
+
+
+def _say_how_to_go_on(replaying: Replay, plan: Plan) -> None:
+    """Say how far it came, where it came anywhere."""
+    reached = replaying.progress
+    if reached is None or reached.last_id is None:
+        return
+    if plan.resume is not None or plan.to_table is not None:
+        how = "give the same command again to go on"
+    else:
+        how = f"--after-position {reached.position} begins where it ended; with --resume FILE it goes on by itself"
+    typer.echo(f"stopped after position {reached.position}, {reached.events:,} events: {how}", err=True)
+
+
+def _summarise(replaying: Replay, *, as_json: bool) -> None:
+    summary = replaying.summary()
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(summary) + b"\n")
+        sys.stdout.buffer.flush()
+        return
+    if said := said_of_passed_over(summary["passed_over"]):
+        typer.echo(said, err=True)
+    seconds, written = summary["seconds"], summary["written"]
+    rate = f"{written / seconds:,.0f} a second" if seconds > 0 else "at once"
+    went_on = f", after position {summary['resumed_after']}" if summary["resumed_after"] is not None else ""
+    hashed = f", state hash {summary['state_hash']}" if summary["state_hash"] is not None else ""
     Console(stderr=True).print(
-        f"{events:,} events in {seconds:.1f} s ({rate}), state hash {hash}", highlight=False, soft_wrap=True
+        f"{written:,} events in {seconds:.1f} s ({rate}){went_on}{hashed}", highlight=False, soft_wrap=True
     )
-
-
-@contextlib.asynccontextmanager
-async def _way_out(plan: Plan, settings: UpSettings) -> AsyncIterator[HandOver]:
-    """Where the events go: to standard output, to a topic, or nowhere."""
-    if plan.to_topic is None:
-        yield _print_events if plan.print_events else _drop
-        return
-    broker = broker_address(settings)
-    if broker is None:
-        raise ConfigurationError("--to-topic needs a broker: set CHATLEDGER_BROKER, or start `chatledger up`")
-    producer = await start_producer(broker.bootstrap_servers, linger_ms=5)
-    try:
-        publisher, topic = KafkaPublisher(producer, timeout_s=60.0), plan.to_topic
-
-        async def publish(events: Sequence[LedgerEvent]) -> None:
-            wired = [to_wire(event.envelope) for event in events]
-            records: list[tuple[bytes, bytes | None, Headers]] = [
-                (each.key, each.value, each.headers) for each in wired
-            ]
-            await publisher.publish_raw(topic, records)
-
-        yield publish
-    finally:
-        await producer.stop()
-
-
-async def _print_events(events: Sequence[LedgerEvent]) -> None:
-    _write(b"".join(event_line(event) + b"\n" for event in events))
-
-
-async def _drop(events: Sequence[LedgerEvent]) -> None:
-    """The fold is all that was asked for."""
-
-
-def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-@contextlib.contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], int]]:
-    """A bar on standard error, where that is a terminal: events, rate, time left. What it is told it returns."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("replaying"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as progress:
-        bar = progress.add_task("replaying", total=total)
-
-        def advance(events: int) -> int:
-            progress.advance(bar, events)
-            return events
-
-        yield advance

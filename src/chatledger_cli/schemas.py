@@ -44,7 +44,10 @@ WRITERS: dict[str, dict[str, tuple[type[Event], ...]]] = {
     topics.NOTIFY: {"notify": deliveries.EVENTS},
     topics.OUTREACH: {"outreach": outreach.EVENTS},
     topics.INVENTORY: {"crm": inventory.EVENTS},
-    topics.DEAD: dict.fromkeys(("dialog", "billing", "notify", "outreach", "crm"), letters.EVENTS),
+    topics.DEAD: {
+        **dict.fromkeys(("dialog", "billing", "notify", "outreach", "crm"), (letters.RecordDeadLettered,)),
+        "restore": (letters.RecordLost,),
+    },
 }
 """Which service writes which events on which topic. What the ledger itself cannot read it keeps, and publishes not."""
 FAMILIES: dict[str, tuple[type[Event], ...]] = {
@@ -59,7 +62,7 @@ PURPOSES = {
     topics.NOTIFY: "What became of each message to a client, one versioned stream each.",
     topics.OUTREACH: "Reminders and campaigns, one versioned stream each.",
     topics.INVENTORY: "Stock and prices from a project's other system, and the orders that it was given.",
-    topics.DEAD: "Records that a service could not process, with the cause.",
+    topics.DEAD: "Records that a service could not process, with the cause, and what was lost with a broker.",
 }
 KEY = "The conversation id; of what is no client's: project/campaigns/id, project/inventory/sku, project/crm/order id."
 _NAME = re.compile(r"(?P<type>.+)\.v(?P<version>[1-9]\d*)\.json")

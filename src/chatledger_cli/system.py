@@ -21,9 +21,11 @@ import httpx
 
 from chatledger.errors import ChatledgerError, OutsideUnavailable
 from chatledger.project_files import load_projects
+from chatledger.projects import Project
 from chatledger_cli.backends import Backends, make_topics, migrate_all, open_backends
 from chatledger_cli.lags import Lags
-from chatledger_cli.rebuilding import rebuild_where_needed
+from chatledger_cli.new_broker import meet_broker
+from chatledger_cli.restoring import Place
 from chatledger_cli.running import UpState, only_one, remove_state, write_state
 from chatledger_cli.services import services_of
 from chatledger_cli.supervisor import ChildPlan, Log, Say, Supervisor
@@ -81,10 +83,8 @@ async def running(
         listener = stack.enter_context(listen(settings.host, settings.port))
         port: int = listener.getsockname()[1]
         say(f"starting: {_backends_to_be(settings)}; this takes a few seconds")
-        backends = await stack.enter_async_context(
-            open_backends(settings.broker or None, settings.database_url or None, settings.data_dir.resolve())
-        )
-        await _prepare(backends, services, say)
+        backends = await stack.enter_async_context(open_backends(settings))
+        await _prepare(backends, projects, services, say)
         lags = await stack.enter_async_context(
             Lags.open(
                 broker=backends.broker,
@@ -123,16 +123,17 @@ def _backends_to_be(settings: UpSettings) -> str:
     return f"{broker}, {database}"
 
 
-async def _prepare(backends: Backends, services: Sequence[str], say: Say) -> None:
-    """Topics, tables, and the dialog's states where this broker has never seen them."""
+async def _prepare(backends: Backends, projects: Mapping[str, Project], services: Sequence[str], say: Say) -> None:
+    """Topics, tables, and what services need of history where this broker has never seen it."""
     if not backends.broker_is_embedded:
         made = await make_topics(backends.broker)
         if made:
             say(f"created the topics {', '.join(made)}")
     await migrate_all(backends.database, services)
-    rebuilt = await rebuild_where_needed(backends)
-    if rebuilt:
-        say(f"{rebuilt} conversations put back from the ledger: this broker is new to it")
+    place = Place(
+        broker=backends.broker, incarnation=backends.incarnation, database=backends.database, projects=projects
+    )
+    await meet_broker(place, backends, say)
 
 
 def _plans(

@@ -1,20 +1,18 @@
-"""`chatledger state`: what is known of a conversation, now or as it was known at a moment."""
+"""`chatledger state`: what is known of a conversation, an order, an invoice or a client, now or as it was then."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Annotated
 
+import orjson
 import typer
 
-from chatledger.conversation import encode_state
-from chatledger.errors import ConfigurationError
-from chatledger.ports import Selection
-from chatledger.replay import state_of
-from chatledger_cli.connect import ledger_reader
+from chatledger.replay import said_of_passed_over
 from chatledger_cli.moments import AT, POSITION, moment_of, shown
-from chatledger_cli.state_text import alike, describe_state
+from chatledger_cli.past import THING, Thing, opened_past, read_thing, settled, unknown
+from chatledger_cli.state_text import describe
+from chatledger_ledger.moments import Moment
 
 
 def register(app: typer.Typer) -> None:
@@ -23,27 +21,32 @@ def register(app: typer.Typer) -> None:
 
 
 def state(
-    conversation: Annotated[str, typer.Argument(help="A conversation id: project/channel/client.")],
+    thing: Annotated[list[str], THING],
     at: Annotated[str | None, AT] = None,
     position: Annotated[int | None, POSITION] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The state as one line of canonical JSON.")] = False,
 ) -> None:
-    """Show what is known of a conversation, now or as it was known at a moment.
+    """Show what is known of a conversation, an order, an invoice or a client, now or as it was known at a moment.
 
     Example: chatledger state order-form/chat2desk/77 --at -10m
+
+    Example: chatledger state order 7QK2-M0XF --position 1200 --json
+
+    Example: chatledger state client +919900000001
     """
-    asyncio.run(_state(conversation, moment_of(at, position), position, as_json))
+    moment = Moment(time=moment_of(at, position), position=position)
+    asyncio.run(_state(read_thing(thing), moment, as_json))
 
 
-async def _state(conversation: str, until_time: datetime | None, until_position: int | None, as_json: bool) -> None:
-    async with ledger_reader() as reader:
-        known = await state_of(reader, conversation, until_position=until_position, until_time=until_time)
-        if known.last_event is None:
-            first = [event async for event in reader.read(Selection(stream=f"conversation-{conversation}"))][:1]
-            if not first:
-                raise ConfigurationError(alike(conversation, await reader.conversations()))
-            recorded_at, position = shown(first[0].recorded_at), first[0].position
-            typer.echo(
-                f"nothing was known then: its first event was recorded at {recorded_at}, position {position}", err=True
-            )
-    typer.echo(encode_state(known.state) if as_json else describe_state(conversation, known))
+async def _state(asked: Thing, moment: Moment, as_json: bool) -> None:
+    async with opened_past() as past:
+        thing = await settled(past, asked)
+        known = await past.travel.state(thing.kind, thing.id, moment)
+        if known is None:
+            raise await unknown(past, thing)
+    if known.last_event is None:
+        first = f"recorded at {shown(known.first.recorded_at)}, position {known.first.position}"
+        typer.echo(f"nothing was known then: its first event was {first}", err=True)
+    if known.passed_over:
+        typer.echo(said_of_passed_over(known.passed_over), err=True)
+    typer.echo(orjson.dumps(known.state) if as_json else describe(known))

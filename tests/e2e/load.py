@@ -28,6 +28,8 @@ class Load:
     clients: int
     webhooks_per_second: float
     acknowledged: list[str] = field(default_factory=list)
+    bodies: list[dict[str, object]] = field(default_factory=list)
+    """What was acknowledged, for who wants to say it again."""
     done: threading.Event = field(default_factory=threading.Event)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -85,4 +87,5 @@ class Load:
             return False
         if answer.status_code == 200:
             self.acknowledged.append(answer.headers["x-event-id"])
+            self.bodies.append(body)
         return answer.status_code == 200

@@ -28,7 +28,13 @@ pytestmark = pytest.mark.postgres
 ALL_PROJECTS = load_projects(PROJECTS)
 BEYOND = "0.0.0.0"
 OPEN_ON_LOOPBACK = ("/orders", "/orders/none", "/invoices/none")
-KEYS_ALWAYS = ("/whatsapp/orders", "/whatsapp/invoices", "/whatsapp/health", "/whatsapp/campaigns/none/metrics")
+KEYS_ALWAYS = (
+    "/whatsapp/orders",
+    "/whatsapp/invoices",
+    "/whatsapp/health",
+    "/whatsapp/campaigns/none/metrics",
+    "/history/conversations",
+)
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +187,12 @@ async def test_without_the_schemas_it_is_unhealthy(broker: EmbeddedBroker, datab
     assert answer.json()["checks"] == {"broker": True, "postgres": False}
 
 
-@pytest.mark.parametrize("path", ["/whatsapp/orders", "/orders", "/whatsapp/health"])
+@pytest.mark.parametrize("path", ["/whatsapp/orders", "/orders", "/whatsapp/health", "/history/clients/{id}"])
 async def test_what_is_described_is_served(path: str, broker: EmbeddedBroker, database: str) -> None:
     async with web(broker, database) as client:
         described = (await client.get("/openapi.json")).json()
     assert path in described["paths"]
-    needs_key = path.startswith("/whatsapp/")
+    needs_key = path.startswith(("/whatsapp/", "/history/"))
     assert described["paths"][path]["get"].get("security") == ([{"API key": []}] if needs_key else None)
 
 

@@ -17,7 +17,7 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 DEV = PROJECT["dependency-groups"]["dev"]
 # Part of the public face of a declared library, at a version that only that library may choose.
 BROUGHT_ALONG = {"psycopg": "psycopg-pool", "fastapi": "starlette", "faust-streaming": "mode-streaming"}
-OPTIONAL = {".embedded": "embedded", ".pdf": "pdf"}
+OPTIONAL = {".embedded": "embedded", ".pdf": "pdf", ".history.": "analytics"}
 """A part of a module's name, and the extra that such a module needs."""
 
 distributions_of = cache(packages_distributions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,9 +14,10 @@ from chatledger.adapters.kafka import KafkaPublisher, KafkaSubscription, new_con
 from chatledger.adapters.memory_ledger import MemoryLedger
 from chatledger.dialog_table import decode_entry
 from chatledger.replay import fold
-from chatledger_cli import replay_command
+from chatledger_cli.replay_run import Plan, Replay
+from chatledger_cli.replay_selection import Words, choose
 from chatledger_ledger.broker_view import dialog_workers, open_broker_view
-from chatledger_ledger.rebuild import rebuild_dialog, rebuild_hindrance
+from chatledger_ledger.rebuild import rebuild_dialog
 from chatledger_ledger.verification import BrokerAddress, verify
 from tests.support.ledger import as_records, history, open_ledger
 
@@ -47,9 +49,8 @@ async def test_the_table_is_rebuilt_where_the_worker_of_its_partition_looks(brok
     assert sum(extent.end for extent in extents.values()) == len(PLACED)
 
 
-async def test_whether_a_worker_runs_is_not_known_and_no_hindrance(broker):
+async def test_whether_a_worker_runs_is_not_known(broker):
     assert await dialog_workers(broker.bootstrap_servers) is None
-    assert await rebuild_hindrance(broker.bootstrap_servers, {}) is None
 
 
 @pytest.mark.postgres
@@ -97,7 +98,7 @@ async def test_replay_publishes_to_a_topic_of_its_own(broker, postgres_url, monk
         await ledger.append(as_records(PLACED))
     monkeypatch.setenv("CHATLEDGER_DATABASE", postgres_url)
     monkeypatch.setenv("CHATLEDGER_BROKER", broker.bootstrap_servers)
-    await replay_command.run(replay_command.Plan(to_topic="replayed"))
+    await Replay(Plan(chosen=choose(Words(), datetime.now(UTC)), to_topic="replayed")).run()
     copy = MemoryLedger()
     consumer = new_consumer(broker.bootstrap_servers, group="replayed")
     subscription = KafkaSubscription(consumer, topics=["replayed"], positions=copy)

@@ -186,7 +186,9 @@ async def test_migrations_of_several_databases_at_once_share_the_roles(postgres_
         applied = await asyncio.gather(
             *(migrate(url, schema="ledger", package="chatledger_ledger") for url in (one, one, two, two))
         )
-    assert sorted(map(len, applied)) == [0, 0, 1, 1]
+    scripts = len(applied[0] or applied[1])
+    assert sorted(map(len, applied)) == [0, 0, scripts, scripts]
+    assert scripts > 0
 
 
 async def test_a_user_without_superpowers_can_migrate_and_record(postgres_server, postgres_url):

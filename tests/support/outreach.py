@@ -145,7 +145,12 @@ class Line:
 
 @asynccontextmanager
 async def _running(
-    database: str, line: Line, clock: Clock | None, projects: Mapping[str, Project], publisher: Publisher | None
+    database: str,
+    line: Line,
+    clock: Clock | None,
+    projects: Mapping[str, Project],
+    publisher: Publisher | None,
+    incarnation: str = "test",
 ) -> AsyncIterator[tuple[OutreachService, asyncio.Event, asyncio.Task[None]]]:
     await set_up_database(database)
     pool = await open_pool(with_search_path(database), connections_max=10)
@@ -156,7 +161,7 @@ async def _running(
             database_url=database,
             publisher=publisher or MemoryPublisher(broker=line.broker),
             projects=projects,
-            incarnation="test",
+            incarnation=incarnation,
             clock=clock or ManualClock(NOW),
             concurrency=2,
         )
@@ -174,9 +179,10 @@ async def worker(
     clock: Clock | None = None,
     projects: Mapping[str, Project] = PROJECTS,
     publisher: Publisher | None = None,
+    incarnation: str = "test",
 ) -> AsyncIterator[OutreachService]:
     """A running worker; drained at the end, as after SIGTERM."""
-    async with _running(database, line, clock, projects, publisher) as (service, stop, running):
+    async with _running(database, line, clock, projects, publisher, incarnation) as (service, stop, running):
         try:
             yield service
         finally:

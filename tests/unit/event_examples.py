@@ -1,11 +1,13 @@
 """One plain example of every event class, and the golden files made from them.
 
 `python -m tests.unit.event_examples` writes the golden files that are missing; it never changes one, because a golden
-file stands for records that are in somebody's ledger.
+file stands for records that are in somebody's ledger. Each is named with its SHA-256 in golden.sha256, to which lines
+are only ever added: `sha256sum -c ../golden.sha256` in the folder checks them too.
 """
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from chatledger.events.codec import WireEvent, to_wire
 from chatledger.events.ids import derive_id
 
 GOLDEN = Path(__file__).parent / "golden"
+GOLDEN_SUMS = Path(__file__).parent / "golden.sha256"
 TIME = datetime(2026, 1, 5, 10, 30, 15, 250_000, tzinfo=UTC)
 CONVERSATION = "order-form/chat2desk/77"
 LINES = (
@@ -233,6 +236,7 @@ LETTERS: tuple[Event, ...] = (
         headers={"ce_type": "message.received"},
         value_base64="eyJ0ZXh0Ijo=",
     ),
+    letters.RecordLost(event_id=ORDER_ID, event_type="reply.requested", known_by="notify"),
 )
 EXAMPLES: dict[type[Event], Event] = {
     type(example): example for example in (*INBOUND, *DIALOG, *CART, *BILLING, *NOTIFY, *OUTREACH, *INVENTORY, *LETTERS)
@@ -266,12 +270,30 @@ def golden_text(wire: WireEvent) -> bytes:
     return orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
+def golden_sums() -> dict[str, str]:
+    """Return the SHA-256 of every golden file that there ever was, by its name."""
+    lines = GOLDEN_SUMS.read_text().splitlines()
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+
 def write_missing() -> None:
-    """Write a golden file for every event type and version that has none."""
+    """Write a golden file for every event type and version that has none, and its sum."""
+    known = golden_sums()
     for event_class in EVENTS:
         path = GOLDEN / f"{event_class.type}.v{event_class.version}.json"
-        if not path.exists():
-            path.write_bytes(golden_text(to_wire(example_envelope(EXAMPLES[event_class]))))
+        if path.exists() and path.name in known:
+            continue
+        text = golden_text(to_wire(example_envelope(EXAMPLES[event_class])))
+        digest = hashlib.sha256(text).hexdigest()
+        if known.get(path.name, digest) != digest:
+            raise SystemExit(
+                f"{path.name} is to be what {GOLDEN_SUMS.name} says: restore it; if it was never released, remove its"
+                " line there"
+            )
+        if path.name not in known:
+            with GOLDEN_SUMS.open("a") as sums:
+                sums.write(f"{digest}  {path.name}\n")
+        path.write_bytes(text)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ EVENT_NAMES = {
     ],
     letters: [
         "RecordDeadLettered",
+        "RecordLost",
     ],
 }
 TYPE_NAMES = """
@@ -107,7 +108,7 @@ invoice.paid invoice.reported invoice.voided message.blocked message.deferred me
 message.read message.received message.sent message.throttled message.undelivered notice.decided notice.due
 order.advanced order.cancellation_refused order.cancellation_requested order.cancelled order.confirmed
 order.created order.item_added order.item_removed order.not_synced order.noted order.placed order.reported
-order.synced payment.recorded payment.refunded phone.given quantity.given record.dead_lettered
+order.synced payment.recorded payment.refunded phone.given quantity.given record.dead_lettered record.lost
 reminder.cancelled reminder.due reminder.failed reminder.postponed reminder.scheduled reminder.sent
 reply.requested timer.fired timer.requested webhook.noted
 """

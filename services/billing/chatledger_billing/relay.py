@@ -50,15 +50,20 @@ class ReadModelWriter:
     async def save(self, changes: Changes, position: int) -> None:
         """Write the rows and the positions in one transaction."""
         async with self._connection.pipeline(), self._connection.transaction():
-            for name, rows in (("save_orders", changes.orders), ("save_invoices", changes.invoices)):
-                if rows:
-                    await self._connection.execute(query(name), (_jsonb(list(rows.values())),))
+            await lay_down(self._connection, changes)
             await self._connection.execute(query("save_relay_position"), (position,))
             await self._connection.execute(query("save_reports_position"), (position,))
 
     async def _value(self, name: str) -> Any:
         row = await (await self._connection.execute(query(name))).fetchone()
         return row[0] if row else None
+
+
+async def lay_down(connection: Connection, changes: Changes) -> None:
+    """Write rows, within the caller's transaction."""
+    for name, rows in (("save_orders", changes.orders), ("save_invoices", changes.invoices)):
+        if rows:
+            await connection.execute(query(name), (_jsonb(list(rows.values())),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ def follow(log: Iterable[tuple[int, Decision]], read_stream: ReadStream) -> Iter
         before = newest.get(stream)
         if before is None and version > 1:
             before = snapshot_of(read_stream(stream, version - 1))
-        newest[stream] = snapshot = _after(before, decision)
+        newest[stream] = snapshot = after(before, decision)
         yield Followed(place=place, decision=decision, snapshot=snapshot)
 
 
@@ -56,11 +56,12 @@ def snapshot_of(decisions: Iterable[Decision]) -> Snapshot | None:
     """Fold a whole stream; None where it is empty."""
     snapshot = None
     for decision in decisions:
-        snapshot = _after(snapshot, decision)
+        snapshot = after(snapshot, decision)
     return snapshot
 
 
-def _after(before: Snapshot | None, decision: Decision) -> Snapshot:
+def after(before: Snapshot | None, decision: Decision) -> Snapshot:
+    """Fold one decision more. Raises InvariantViolated for an event that cannot have happened."""
     known = None if before is None else before.state
     state: Order | Invoice
     if decision.originator_id.startswith("order-"):

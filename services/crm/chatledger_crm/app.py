@@ -32,7 +32,7 @@ from chatledger.topics import BILLING
 from chatledger_crm.breakers import BreakerBoard
 from chatledger_crm.edge import consume
 from chatledger_crm.intake import Intake
-from chatledger_crm.outbox import publish_step
+from chatledger_crm.outbox import RELAY_NAME, publish_step
 from chatledger_crm.pushing import Pushing
 from chatledger_crm.refreshing import Refreshing
 from chatledger_crm.settings import SERVICE, CrmSettings, credentials_of, variables_of
@@ -166,7 +166,7 @@ def build(
         name: Zoho(client, addresses=addresses, credentials=each, breaker=breaker, timeout_s=timeout_s)
         for name, each in credentials.items()
     }
-    relay = OutboxRelay(partial(publish_step, publisher, clock), name="chatledger crm relay")
+    relay = OutboxRelay(partial(publish_step, publisher, clock), name=RELAY_NAME)
     pushing = Pushing(pool=pool, accounts=accounts, clock=clock, committed=relay.wake)
     positions = PostgresPositions(pool, schema=SCHEMA, incarnation=incarnation)
     return CrmService(

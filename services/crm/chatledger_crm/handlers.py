@@ -9,7 +9,7 @@ from datetime import datetime
 from chatledger.dead_letters import dead_letter
 from chatledger.errors import UndecodableRecord
 from chatledger.events.base import Event
-from chatledger.events.codec import from_wire
+from chatledger.events.codec import from_wire, refuse_newer_version
 from chatledger.events.dialog import OrderCancelled
 from chatledger.events.envelope import Envelope, project_of
 from chatledger.events.orders import OrderAdvanced, OrderConfirmed, OrderCreated
@@ -58,6 +58,8 @@ def read_batch(
 
 def _read(envelope: Envelope, work: Work, projects: Collection[str]) -> None:
     project, event = project_of(envelope.conversation), envelope.data
+    if project in projects:
+        refuse_newer_version(event)
     order_id, status = _order_and_status(event)
     if order_id is None or project not in projects:
         return

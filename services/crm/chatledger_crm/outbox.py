@@ -15,6 +15,8 @@ from chatledger.topics import INVENTORY
 from chatledger_crm.sql import query
 
 SOURCE = "/chatledger/crm"
+RELAY_NAME = "chatledger crm relay"
+"""Of the lock that the one relay of this service holds."""
 
 
 async def append(connection: Connection, envelopes: Sequence[Envelope]) -> None:

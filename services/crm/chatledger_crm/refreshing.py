@@ -103,7 +103,7 @@ class Refreshing:
             known = await _known(connection, project.name)
             changed = changes(project.name, project.store, products, known, now)
             await outbox.append(connection, [each.event for each in changed])
-            await _save(connection, project.name, changed, now)
+            await save(connection, project.name, changed, now)
             await connection.execute(query("confirm_inventory"), (now, project.name))
             await connection.execute(query("confirm_refresh"), (now, project.name))
         if changed:
@@ -131,7 +131,8 @@ async def _known(connection: Connection, project: str) -> dict[str, KnownCopy]:
     }
 
 
-async def _save(connection: Connection, project: str, changed: list[Change], at: datetime) -> None:
+async def save(connection: Connection, project: str, changed: list[Change], at: datetime) -> None:
+    """Note the new copies of a project's products, within the caller's transaction."""
     columns = {
         "project": project,
         "at": at,

@@ -19,10 +19,12 @@ import structlog
 from chatledger import metrics, topics
 from chatledger.adapters.kafka import cluster_id, start_producer
 from chatledger.adapters.kafka_batches import BatchPublisher
+from chatledger.adapters.table_versions import TableVersions
 from chatledger.errors import OutsideUnavailable
 from chatledger.inventory import LiveProjects
 from chatledger.project_files import load_projects
 from chatledger.projects import Project
+from chatledger_dialog.catch_up import CatchUp
 from chatledger_dialog.edge import DialogEdge, new_faust_app
 from chatledger_dialog.handlers import BatchHandler
 from chatledger_dialog.inventory import InventoryReader
@@ -54,14 +56,26 @@ async def run(settings: DialogSettings, stop: asyncio.Event) -> None:
         publisher = BatchPublisher(producer)
         # Where no project has a CRM nothing is started for it.
         live = LiveProjects(projects) if any(project.crm for project in projects.values()) else None
-        names = [topics.INBOUND, topics.DIALOG, topics.DEAD, topics.CHANGELOG]
+        names = [topics.INBOUND, topics.DIALOG, topics.DEAD, topics.TABLE_VERSIONS]
         await publisher.require_topics([*names, topics.INVENTORY] if live else names, partitions=topics.PARTITIONS)
         incarnation = settings.incarnation or await cluster_id(settings.broker)
-        edge = build(settings, projects, publisher=publisher, incarnation=incarnation, live=live)
-        if live is None:
-            await _work(edge, stop)
-        else:
-            await _work_with_inventory(edge, InventoryReader(settings.broker, live), stop)
+        versions = TableVersions(settings.broker)
+        try:
+            table = await versions.open()
+            await publisher.require_topics([table.changelog], partitions=topics.PARTITIONS)
+            edge, catch_up = build(
+                settings, projects, publisher=publisher, incarnation=incarnation, live=live, versions=versions
+            )
+            following = asyncio.ensure_future(catch_up.follow())
+            try:
+                if live is None:
+                    await _work(edge, stop, following)
+                else:
+                    await _work_with_inventory(edge, InventoryReader(settings.broker, live), stop, following)
+            finally:
+                following.cancel()
+        finally:
+            await _stop_within(versions, STOP_TIMEOUT_S)
     finally:
         await _stop_within(producer, STOP_TIMEOUT_S)
 
@@ -72,29 +86,40 @@ def build(
     *,
     publisher: BatchPublisher,
     incarnation: str,
+    versions: TableVersions,
     live: LiveProjects | None = None,
-) -> DialogEdge:
-    """Put the worker together, not yet started. Inside a running loop."""
+) -> tuple[DialogEdge, CatchUp]:
+    """Put the worker together, not yet started, on the table that is live. Inside a running loop."""
     data_dir = Path(settings.data_dir) / "faust"
     data_dir.mkdir(parents=True, exist_ok=True)
     edge = DialogEdge(
         new_faust_app(settings, data_dir=data_dir),
         session_timeout_s=settings.session_timeout_s,
         batch_records_max=settings.batch_records_max,
+        table_version=versions.live.version,
     )
-    edge.use(
-        BatchHandler(publisher=publisher, states=edge.states, projects=projects, incarnation=incarnation, live=live)
+    handler = BatchHandler(
+        publisher=publisher,
+        states=edge.states,
+        projects=projects,
+        incarnation=incarnation,
+        live=live,
+        changelog=versions.live.changelog,
     )
-    return edge
+    catch_up = CatchUp(settings.broker, versions, handler)
+    edge.use(handler, catch_up.prepare)
+    return edge, catch_up
 
 
-async def _work_with_inventory(edge: DialogEdge, reader: InventoryReader, stop: asyncio.Event) -> None:
+async def _work_with_inventory(
+    edge: DialogEdge, reader: InventoryReader, stop: asyncio.Event, *beside: asyncio.Future[None]
+) -> None:
     """The same, with stock and prices that are read before the first message, and followed beside all of them."""
     try:
         await reader.open()
         following = asyncio.ensure_future(reader.follow())
         try:
-            await _work(edge, stop, following)
+            await _work(edge, stop, following, *beside)
         finally:
             following.cancel()
     finally:
@@ -136,7 +161,11 @@ async def _work(edge: DialogEdge, stop: asyncio.Event, *beside: asyncio.Future[N
 async def _watch(edge: DialogEdge) -> None:
     """Tell the lag, and raise OutsideUnavailable where the worker is behind but makes no progress."""
     moving_at = settled_at = asked_at = time.monotonic()
+    preparing = asyncio.ensure_future(edge.prepare_assigned())
     while True:
+        if preparing.done():
+            preparing.result()
+            preparing = asyncio.ensure_future(edge.prepare_assigned())
         # The loop itself may stand still: then nothing renews this, and the process ends with a traceback.
         faulthandler.dump_traceback_later(STUCK_AFTER_S, exit=True)
         if time.monotonic() - asked_at > ASK_ENDS_EVERY_S:
@@ -149,7 +178,7 @@ async def _watch(edge: DialogEdge) -> None:
             moving_at = now
         else:
             settled_at = now
-        if not any(lags.values()):
+        if not any(lags.values()) or edge.preparing:
             moving_at = now
         moving_at = max(moving_at, edge.progress_at)
         if now - moving_at > STUCK_AFTER_S:

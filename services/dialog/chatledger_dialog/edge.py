@@ -9,7 +9,9 @@ Open: a worker that is stopped between the last ownership check and the write to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from chatledger_dialog.lean_transport import LeanTransport, QuietMonitor
 from chatledger_dialog.settings import DialogSettings
 from chatledger_dialog.states import States
 
+Prepare = Callable[[int, Callable[[], None]], Awaitable[None]]
+"""As `CatchUp.prepare`: a partition, and who raises when it is not this worker's any more."""
 COMMIT_EVERY_S = 1.0
 """A rebalance reads again what was acknowledged since the last commit, so this is kept short."""
 POLL_PAUSE_S = 0.01
@@ -67,14 +71,15 @@ class DialogEdge:
     `app` is a faust.App; it is typed as Any because its types leave out the internals that are used here.
     """
 
-    def __init__(self, app: Any, *, session_timeout_s: float, batch_records_max: int) -> None:
+    def __init__(self, app: Any, *, session_timeout_s: float, batch_records_max: int, table_version: int = 1) -> None:
         raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes}
         inbound = app.topic(
             topics.INBOUND, **raw, key_serializer="raw", value_serializer="raw", partitions=topics.PARTITIONS
         )
-        self._table = app.Table("conversations", **raw, partitions=topics.PARTITIONS)
-        if self._table.changelog_topic_name != topics.CHANGELOG:
-            raise InvariantViolated(f"Faust's changelog is {self._table.changelog_topic_name}, not {topics.CHANGELOG}")
+        self._table = app.Table(topics.table_name(table_version), **raw, partitions=topics.PARTITIONS)
+        changelog = topics.changelog(table_version)
+        if self._table.changelog_topic_name != changelog:
+            raise InvariantViolated(f"Faust's changelog is {self._table.changelog_topic_name}, not {changelog}")
         self.app = app
         self.states = States(self._table.data)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -82,6 +87,10 @@ class DialogEdge:
         self._batch_age_max_s = session_timeout_s / 2
         self._batch_records_max = batch_records_max
         self._handler: BatchHandler | None = None
+        self._prepare: Prepare | None = None
+        self._prepared: set[int] = set()
+        self._preparing = False
+        self._states_lock = asyncio.Lock()
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -91,9 +100,10 @@ class DialogEdge:
         app.agent(inbound, name="dialog", concurrency=1)(self._agent)
         app.on_partitions_revoked.connect(self._revoked, weak=False)
 
-    def use(self, handler: BatchHandler) -> None:
-        """Say who handles the batches; before the app starts."""
+    def use(self, handler: BatchHandler, prepare: Prepare | None = None) -> None:
+        """Say who handles the batches, and what has to be done before a partition's first; before the app starts."""
         self._handler = handler
+        self._prepare = prepare
 
     async def drain(self) -> None:
         """Take no further batch, wait for the one in hand, and commit what is acknowledged."""
@@ -164,15 +174,15 @@ class DialogEdge:
         messages = [event.message for event in events if event.message.generation_id == current]
         if not messages:
             return
-        started, given_up = time.monotonic(), False
-        self._idle.clear()
-        try:
-            await self._handler.handle(messages, lambda: self._require_ownership(messages, started))
-        except LostOwnership as reason:
-            self._log.warning("batch.given_up", reason=str(reason), records=len(messages))
-            given_up = True
-        finally:
-            self._idle.set()
+        given_up = False
+        async with self._at_work():
+            try:
+                await self._prepare_partitions({message.tp for message in messages}, current)
+                started = time.monotonic()
+                await self._handler.handle(messages, lambda: self._require_ownership(messages, started))
+            except LostOwnership as reason:
+                self._log.warning("batch.given_up", reason=str(reason), records=len(messages))
+                given_up = True
         if given_up:
             await self._wait_for_another_generation(current)
             return
@@ -180,6 +190,40 @@ class DialogEdge:
             self._note_gap(message)
             message.ack(self.app.consumer)
         self.progress_at = time.monotonic()
+
+    async def prepare_assigned(self) -> None:
+        """Prepare the partitions that no message has come from yet, so that they are ready when one does."""
+        inbound = {each for each in self.app.consumer.assignment() if each.topic == topics.INBOUND}
+        if self._draining or self.recovering or {each.partition for each in inbound} <= self._prepared:
+            return
+        async with self._at_work():
+            with contextlib.suppress(LostOwnership):  # whoever has them now prepares them
+                await self._prepare_partitions(inbound, self.app.consumer_generation_id)
+
+    @property
+    def preparing(self) -> bool:
+        """Whether the table is being completed from chat.dialog."""
+        return self._preparing
+
+    async def _prepare_partitions(self, partitions: set[Any], generation: int) -> None:
+        for each in sorted(each for each in partitions if each.partition not in self._prepared):
+            if self._prepare is not None:
+                self._preparing = True
+                try:
+                    await self._prepare(each.partition, lambda: self._require_assigned(partitions, generation))
+                finally:
+                    self._preparing = False
+            self._prepared.add(each.partition)
+
+    @contextlib.asynccontextmanager
+    async def _at_work(self) -> AsyncIterator[None]:
+        """The states are this task's for the time of a `with`, and a rebalance waits for its end."""
+        async with self._states_lock:
+            self._idle.clear()
+            try:
+                yield
+            finally:
+                self._idle.set()
 
     async def _wait_for_another_generation(self, given_up_in: int) -> None:
         """What is behind a batch that was given up must not go before it: it is dropped with its generation.
@@ -200,13 +244,15 @@ class DialogEdge:
         age_s = time.monotonic() - started
         if age_s > self._batch_age_max_s:
             raise OutsideUnavailable(f"a batch took {age_s:.1f} s: this worker may have been taken for dead")
+        for generation in {message.generation_id for message in messages}:
+            self._require_assigned({message.tp for message in messages}, generation)
+
+    def _require_assigned(self, partitions: set[Any], generation: int) -> None:
+        """Raises LostOwnership where the partitions were given to somebody, or may be."""
         app = self.app
-        generation = app.consumer_generation_id
-        if app.rebalancing or self._coordinator_generation() != generation:
+        if app.rebalancing or self._coordinator_generation() != app.consumer_generation_id:
             raise LostOwnership("the group rebalances")
-        assigned = app.consumer.assignment()
-        read_from = {message.tp for message in messages}
-        if not read_from <= assigned or any(message.generation_id != generation for message in messages):
+        if not partitions <= app.consumer.assignment() or generation != app.consumer_generation_id:
             raise LostOwnership("its partitions are not this worker's any more")
 
     def _note_gap(self, message: Any) -> None:
@@ -228,5 +274,6 @@ class DialogEdge:
         except TimeoutError:
             self._log.warning("batch.unfinished_at_rebalance")
         self.states.forget()
+        self._prepared.clear()
         self._next.clear()
         self._ends.clear()

@@ -8,7 +8,7 @@ and installs them last; whatever fails before leaves the states as they were, so
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -16,11 +16,12 @@ import structlog
 
 from chatledger import logs, metrics, topics
 from chatledger.adapters.kafka_batches import OutgoingRecord
-from chatledger.conversation import initial, was_handled
+from chatledger.adapters.table_versions import caught_up_record
+from chatledger.conversation import evolve, initial, was_handled
 from chatledger.dead_letters import DeadRecord, dead_letter
 from chatledger.dialog_table import OFFSET_NONE, Entry, encode_entry
-from chatledger.errors import UndecodableRecord
-from chatledger.events.codec import from_wire, to_wire, type_and_version
+from chatledger.errors import InvariantViolated, UndecodableRecord
+from chatledger.events.codec import from_wire, refuse_newer_version, to_wire, type_and_version
 from chatledger.events.envelope import Envelope, is_conversation
 from chatledger.events.inbound import DeliveryReported
 from chatledger.events.letters import RecordDeadLettered
@@ -115,12 +116,36 @@ def fold_batch(
     return result
 
 
+def fold_decided(decided: Sequence[Envelope], states: Lookup, partition: int) -> dict[bytes, tuple[int, Entry]]:
+    """Fold events of chat.dialog onto the states behind `states`, which stay as they are; return what changed.
+
+    Raises InvariantViolated where a conversation's next event is not among them.
+    """
+    entries: dict[bytes, tuple[int, Entry]] = {}
+    for envelope in decided:
+        if envelope.stream_version is None:
+            continue
+        key = envelope.conversation.encode()
+        changed = entries.get(key)
+        entry = changed[1] if changed else states(key) or _NEW
+        if envelope.stream_version <= entry.state.version:
+            continue
+        if envelope.stream_version != entry.state.version + 1:
+            raise InvariantViolated(
+                f"{envelope.stream} is at version {entry.state.version} in the dialog's table, and on {topics.DIALOG}"
+                f" version {envelope.stream_version} comes next: run `chatledger rebuild dialog` again"
+            )
+        entries[key] = (partition, replace(entry, state=evolve(entry.state, envelope)))
+    return entries
+
+
 def _decode(record: InboundRecord) -> Envelope:
     cause = from_wire(record.headers or (), record.value)
     if record.key != cause.conversation.encode():
         raise UndecodableRecord("the key is not the conversation in ce_subject, so its order is not kept")
     if not is_conversation(cause.conversation):
         raise UndecodableRecord("ce_subject is not of the form project/channel/client")
+    refuse_newer_version(cause.data)
     return cause
 
 
@@ -140,8 +165,10 @@ class BatchHandler:
         projects: Mapping[str, Project],
         incarnation: str,
         live: LiveProjects | None = None,
+        changelog: str = topics.CHANGELOG,
     ) -> None:
         self._publisher = publisher
+        self._changelog = changelog
         self._states = states
         self._projects = projects
         self._live = live
@@ -159,19 +186,36 @@ class BatchHandler:
         published = [*_on_topic(topics.DIALOG, result.outputs), *_on_topic(topics.DEAD, result.dead)]
         if published:
             await self._publisher.publish(published)
+        await self._move(result.entries, require_ownership)
+        self._tell(result)
+
+    async def catch_up(
+        self, partition: int, decided: Sequence[Envelope], require_ownership: Callable[[], None]
+    ) -> None:
+        """Fold what was decided before, and is not in the table yet. Events that are in it change nothing.
+
+        Raises InvariantViolated where one before them is missing.
+        """
+        await self._move(fold_decided(decided, self._states.get, partition), require_ownership)
+
+    async def tell_caught_up(self, version: int, partition: int, require_ownership: Callable[[], None]) -> None:
+        """Say that nothing is missing in a partition of this version of the table any more."""
+        await self._publisher.publish([caught_up_record(version, partition)], require_ownership)
+
+    async def _move(self, entries: Mapping[bytes, tuple[int, Entry]], require_ownership: Callable[[], None]) -> None:
+        """Put entries on the changelog, and install them once it has them."""
         changes = [
             (partition, key, entry, encode_entry(entry.state, entry.offset))
-            for key, (partition, entry) in result.entries.items()
+            for key, (partition, entry) in entries.items()
         ]
         if changes:
             await self._publisher.publish(
-                [OutgoingRecord(topics.CHANGELOG, partition, key, value, ()) for partition, key, _, value in changes],
+                [OutgoingRecord(self._changelog, partition, key, value, ()) for partition, key, _, value in changes],
                 require_ownership,
             )
         require_ownership()
         for _, key, entry, value in changes:
             self._states.put(key, entry, value)
-        self._tell(result)
 
     def _tell(self, result: BatchResult) -> None:
         """Log and count. A line per message costs some 12 µs, against 100 for handling it."""

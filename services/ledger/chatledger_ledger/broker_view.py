@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from chatledger import topics
+from chatledger.adapters.table_versions import read_live_table
 from chatledger.errors import BrokerUnavailable
 from chatledger.ports import TopicPartition
 
@@ -41,8 +42,9 @@ class DialogTable:
 class BrokerView:
     """Reads from one broker, between `open_broker_view` and its end."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, as_dialog: AIOKafkaConsumer) -> None:
+    def __init__(self, bootstrap_servers: str, consumer: AIOKafkaConsumer, as_dialog: AIOKafkaConsumer) -> None:
         """`as_dialog` asks in the name of the dialog's group, without ever being a member of it."""
+        self._bootstrap_servers = bootstrap_servers
         self._consumer = consumer
         self._as_dialog = as_dialog
 
@@ -71,7 +73,8 @@ class BrokerView:
 
     async def dialog_table(self) -> DialogTable:
         """Read the whole changelog. Raises BrokerUnavailable when it does not come to its end in time."""
-        extents = await self.extents([topics.CHANGELOG])
+        live = await read_live_table(self._bootstrap_servers)
+        extents = await self.extents([live.changelog])
         waited = {KafkaPartition(at.topic, at.partition): extent.end for at, extent in extents.items() if extent.end}
         self._consumer.assign(list(waited))
         for partition in waited:
@@ -100,7 +103,7 @@ async def open_broker_view(bootstrap_servers: str) -> AsyncIterator[BrokerView]:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await consumer.start()
             await as_dialog.start()
-        yield BrokerView(consumer, as_dialog)
+        yield BrokerView(bootstrap_servers, consumer, as_dialog)
     except (KafkaError, TimeoutError) as wrong:
         raise BrokerUnavailable(f"no broker answers at {bootstrap_servers}: {wrong or 'timed out'}") from wrong
     finally:

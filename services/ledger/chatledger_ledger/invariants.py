@@ -42,8 +42,11 @@ async def acknowledged_are_recorded(connection: Connection, ids: Sequence[str] |
 
 
 async def effects_have_causes(connection: Connection) -> Finding:
-    """I2: nothing is decided because of something that nobody sent."""
-    return await _ask(connection, "causes", "I2", I2)
+    """I2: nothing is decided because of something that nobody sent. What was lost with a broker is said in the note."""
+    finding = await _ask(connection, "causes", "I2", I2)
+    row = await (await connection.execute(QUERIES["lost"])).fetchone()
+    lost = row[0] if row else 0
+    return replace(finding, note=f"{lost} causes were lost with their broker: docs/recovery.md") if lost else finding
 
 
 async def versions_have_no_gap(connection: Connection) -> Finding:

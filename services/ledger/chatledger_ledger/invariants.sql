@@ -15,24 +15,31 @@ SELECT cardinality(%(ids)s::text[]), count(*),
 FROM violations
 
 -- name: causes
--- I2: what was decided here names its cause, and that is recorded. What was decided because of a request, or of what
--- another system told, has none; only in these streams can that be.
+-- I2: what was decided here names its cause, and that is recorded, or recorded as lost with its broker. What was decided
+-- because of a request, or of what another system told, has none; only in these streams can that be. Applications of the library `eventsourcing` that record
+-- here name no causes.
 WITH effects AS (
     SELECT position, id, type, metadata ->> 'causationid' AS cause
     FROM ledger.events
     WHERE metadata ->> 'causationid' IS NOT NULL
-          OR (version IS NOT NULL AND stream !~ '^(campaign|client|inventory|reminder)-')
+          OR (version IS NOT NULL AND topic <> 'eventsourcing'
+              AND stream !~ '^(campaign|client|inventory|reminder)-')
 ), violations AS (
     SELECT effects.*
     FROM effects
     LEFT JOIN ledger.events AS causes ON causes.id::text = effects.cause
     WHERE causes.id IS NULL
+          AND (effects.cause IS NULL
+               OR effects.cause <> ALL (SELECT data ->> 'event_id' FROM ledger.events WHERE type = 'record.lost'))
     ORDER BY effects.position
 )
 SELECT (SELECT count(*) FROM effects), count(*),
        coalesce((array_agg(format('%%s %%s at position %%s: its cause %%s is not in the ledger', type, id, position,
                                   coalesce(cause, '(none named)'))))[1:10], '{}')
 FROM violations
+
+-- name: lost
+SELECT count(*) FROM ledger.events WHERE type = 'record.lost'
 
 -- name: versions
 -- I4: in the order of positions, the versions of a stream are 1, 2, 3 and so on.
@@ -54,8 +61,9 @@ FROM violations
 
 -- name: unfinished
 -- For settling: replies without an outcome, priced orders without an invoice, invoices of cancelled orders that are not
--- voided, and what a conversation was told and did nothing about yet.
-SELECT greatest(0, count(*) FILTER (WHERE type = 'reply.requested')
+-- voided, and what a conversation was told and did nothing about yet. A reply that was lost may have an outcome.
+SELECT greatest(0, count(*) FILTER (WHERE type = 'reply.requested'
+                                          OR (type = 'record.lost' AND data ->> 'event_type' = 'reply.requested'))
                    - count(*) FILTER (WHERE type IN ('message.sent', 'message.failed', 'message.blocked')))
        + greatest(0, count(*) FILTER (WHERE type = 'order.placed' AND data ->> 'currency' IS NOT NULL)
                      - count(*) FILTER (WHERE type = 'invoice.issued'))

@@ -2,7 +2,8 @@
 
 -- name: invoices
 -- An order with a price has one invoice, for the same lines and discounts; without a price it has none. What an older
--- version of an event does not have is null in a newer one, so nulls are left out of the comparison.
+-- version of an event does not have is null in a newer one, so nulls are left out of the comparison. Of an order that was
+-- lost with its broker there is the invoice alone.
 WITH orders AS (
     SELECT data ->> 'order_id' AS order_id, data ->> 'currency' AS currency,
            jsonb_strip_nulls(data -> 'lines') AS lines,
@@ -18,6 +19,12 @@ WITH orders AS (
     FROM ledger.events
     WHERE type = 'invoice.issued'
     GROUP BY 1
+), lost_orders AS (
+    SELECT created.data ->> 'order_id' AS order_id
+    FROM ledger.events AS lost
+    JOIN ledger.events AS created ON created.type = 'order.created'
+                                     AND created.metadata ->> 'causationid' = lost.data ->> 'event_id'
+    WHERE lost.type = 'record.lost'
 ), violations AS (
     SELECT order_id,
            CASE
@@ -31,8 +38,8 @@ WITH orders AS (
            END AS complaint
     FROM orders
     FULL JOIN invoices USING (order_id)
-    WHERE orders.order_id IS NULL
-          OR (orders.currency IS NULL) <> (invoices.order_id IS NULL)
+    WHERE (orders.order_id IS NULL AND order_id <> ALL (SELECT lost_orders.order_id FROM lost_orders))
+          OR (orders.order_id IS NOT NULL AND (orders.currency IS NULL) <> (invoices.order_id IS NULL))
           OR invoices.invoices > 1
           OR invoices.lines <> orders.lines
           OR invoices.currency <> orders.currency

@@ -6,7 +6,8 @@
 SELECT pg_advisory_xact_lock(hashtext('ledger.events'))
 
 -- name: copy
--- The unit separator cannot stand in JSON, and no field is empty.
+-- The unit separator cannot stand in JSON, and no field is empty. Text, not binary: rows of text go into the table every
+-- 64 kB while the next ones are on their way, binary ones only at the end, or after a thousand.
 COPY ledger.events (id, stream, version, type, data, metadata, occurred_at, topic, partition, source_offset)
 FROM STDIN (DELIMITER E'\x1f', NULL '')
 

@@ -2,7 +2,7 @@
 
 -- name: messages
 -- A requested message ended once: sent, failed, blocked, or as a dead letter. A dead letter that was put back may end
--- otherwise as well. `waiting` are the ids that are still on their way.
+-- otherwise as well. `waiting` are the ids that are still on their way. A request may be known as lost with its broker.
 WITH requested AS (
     SELECT id::text AS id FROM ledger.events WHERE type = 'reply.requested'
 ), ended AS (
@@ -27,7 +27,8 @@ WITH requested AS (
            END AS complaint
     FROM requested
     FULL JOIN ended USING (id)
-    WHERE requested.id IS NULL
+    WHERE (requested.id IS NULL
+           AND id <> ALL (SELECT data ->> 'event_id' FROM ledger.events WHERE type = 'record.lost'))
           OR ended.times > 1
           OR (ended.id IS NULL AND NOT id = ANY(%(waiting)s::text[]))
     ORDER BY id

@@ -27,7 +27,7 @@ ROLE = "chatledger_recorder"
 """What the recorder's pool runs as: it may add events, and nothing else."""
 NOT_KEEPABLE = (DataError, errors.ProgramLimitExceeded, errors.StatementTooComplex)
 """What Postgres says of a value that is not JSON, or is nested too deeply."""
-CHUNK_RECORDS = 200
+CHUNK_RECORDS = 50
 """So many records are handed to Postgres at once: few enough for it to begin early."""
 
 _Place = tuple[str, int | None]
@@ -42,6 +42,14 @@ class _Row:
     record: ConsumedRecord
     kept: LedgerRecord
     is_dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """How many rows an append wrote, and which of them are dead letters."""
+
+    count: int
+    dead: Sequence[_Row]
 
 
 class PostgresLedger(PostgresLedgerReader):
@@ -59,33 +67,38 @@ class PostgresLedger(PostgresLedgerReader):
 
         Raises psycopg.OperationalError when Postgres goes away: nothing of the batch is there then, or all of it.
         """
-        rows = None if self._with_care else await self._append_straight(records)
-        if rows is None:
-            rows = await self._append_with_care(records)
+        written = None if self._with_care else await self._append_straight(records)
+        if written is None:
+            written = await self._append_with_care(records)
             # Duplicates come in runs, as when a provider repeats its webhooks; so care outlasts this batch.
-            self._with_care = len(rows) < len(records)
-        for row in rows:
-            if row.is_dead:
-                _tell_of_dead_letter(row)
-        return Appended(recorded=len(rows), duplicates=len(records) - len(rows))
+            self._with_care = written.count < len(records)
+        for row in written.dead:
+            _tell_of_dead_letter(row)
+        return Appended(recorded=written.count, duplicates=len(records) - written.count)
 
-    async def _append_straight(self, records: Sequence[ConsumedRecord]) -> list[_Row] | None:
-        """Return the rows that were written, or None when Postgres refused one and so all."""
-        rows: list[_Row] = []
+    async def _append_straight(self, records: Sequence[ConsumedRecord]) -> _Written | None:
+        """Return what was written, or None when Postgres refused a row and so all."""
+        dead: list[_Row] = []
+
+        def line(record: ConsumedRecord) -> bytes:
+            try:
+                return copy_line(ledger_record(record))
+            except UndecodableRecord as wrong:
+                dead.append(self._buried(record, str(wrong)))
+                return copy_line(dead[-1].kept)
+
         try:
             async with self._pool.connection() as connection:
                 fresh = await self._fresh(connection, records)
                 async with connection.cursor() as cursor, cursor.copy(_QUERIES["copy"]) as copy:
                     # Postgres works on one chunk while the next is prepared.
                     for start in range(0, len(fresh), CHUNK_RECORDS):
-                        chunk = [self._row(record) for record in fresh[start : start + CHUNK_RECORDS]]
-                        await copy.write(b"".join([copy_line(row.kept) for row in chunk]))
-                        rows += chunk
+                        await copy.write(b"".join(map(line, fresh[start : start + CHUNK_RECORDS])))
         except (errors.UniqueViolation, *NOT_KEEPABLE):
             return None
-        return rows
+        return _Written(len(fresh), dead)
 
-    async def _append_with_care(self, records: Sequence[ConsumedRecord]) -> list[_Row]:
+    async def _append_with_care(self, records: Sequence[ConsumedRecord]) -> _Written:
         async with self._pool.connection() as connection:
             fresh = [self._row(record) for record in await self._fresh(connection, records)]
             ids, places = await _taken(connection, fresh)
@@ -99,12 +112,12 @@ class PostgresLedger(PostgresLedgerReader):
                     for row in fresh
                     for chosen in self._missing([row], ids, places)
                 ]
-        return missing
+        return _Written(len(missing), [row for row in missing if row.is_dead])
 
     async def _fresh(self, connection: Connection, records: Sequence[ConsumedRecord]) -> list[ConsumedRecord]:
         """Begin the transaction: lock, leave out what is below its position, and move the positions on."""
         await connection.execute(_QUERIES["lock"])
-        partitions = sorted({TopicPartition(record.topic, record.partition) for record in records})
+        partitions = [TopicPartition(*each) for each in sorted({(each.topic, each.partition) for each in records})]
         positions = {
             (each.topic, each.partition): offset
             for each, offset in (await self.positions.lock(connection, partitions)).items()

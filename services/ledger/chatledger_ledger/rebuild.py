@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from chatledger import topics
 from chatledger.dialog_table import OFFSET_NONE, encode_entry
 from chatledger.events.codec import Headers
-from chatledger.ports import LedgerReader, Positions
+from chatledger.ports import LedgerReader
 from chatledger.replay import fold_ledger
-from chatledger_ledger.broker_view import dialog_workers, open_broker_view
 
 PublishRaw = Callable[[str, Sequence[tuple[bytes, bytes | None, Headers]]], Awaitable[None]]
 """As `KafkaPublisher.publish_raw`: topic, then records of key, value and headers."""
@@ -24,8 +23,8 @@ ENTRIES_PER_PUBLISH = 500
 async def rebuild_dialog(reader: LedgerReader, publish_raw: PublishRaw, *, topic: str = topics.CHANGELOG) -> int:
     """Fold the whole ledger and publish every conversation's entry; return how many there are.
 
-    No dialog worker may run meanwhile, and the ledger must have recorded what the last one decided: see
-    `rebuild_hindrance`. Raises BrokerUnavailable.
+    No dialog worker may use the topic meanwhile. What was decided and not recorded yet is missing: workers fold it
+    themselves where `topics.TABLE_VERSIONS` says from where on. Raises BrokerUnavailable.
     """
     states = await fold_ledger(reader.read())
     entries: list[tuple[bytes, bytes | None, Headers]] = [
@@ -34,19 +33,3 @@ async def rebuild_dialog(reader: LedgerReader, publish_raw: PublishRaw, *, topic
     for start in range(0, len(entries), ENTRIES_PER_PUBLISH):
         await publish_raw(topic, entries[start : start + ENTRIES_PER_PUBLISH])
     return len(entries)
-
-
-async def rebuild_hindrance(broker: str, positions: Positions) -> str | None:
-    """Say why the table must not be rebuilt on this broker now, or None. `positions` are the ledger's own.
-
-    Raises BrokerUnavailable.
-    """
-    workers = await dialog_workers(broker)
-    if workers:
-        return f"{workers} dialog workers are running: stop them first"
-    async with open_broker_view(broker) as view:
-        extents = await view.extents([topics.DIALOG])
-    behind = sum(max(0, extent.end - positions.get(partition, 0)) for partition, extent in extents.items())
-    if behind:
-        return f"the ledger has yet to record {behind} events of {topics.DIALOG}: let the recorder finish first"
-    return None

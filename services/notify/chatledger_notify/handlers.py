@@ -8,12 +8,12 @@ from datetime import datetime
 
 from chatledger.dead_letters import dead_letter
 from chatledger.errors import UndecodableRecord
-from chatledger.events.codec import from_wire
+from chatledger.events.codec import from_wire, refuse_newer_version
 from chatledger.events.dialog import ReplyRequested, TimerRequested
 from chatledger.events.envelope import Envelope, is_conversation, project_of
 from chatledger.ports import ConsumedRecord
 from chatledger_notify.deliveries import Delivery
-from chatledger_notify.timers import Timer
+from chatledger_notify.timers import Timer, timer_of
 
 SERVICE = "notify"
 OURS = frozenset({ReplyRequested.type.encode(), TimerRequested.type.encode()})
@@ -53,6 +53,7 @@ def _read(record: ConsumedRecord, work: Work, knows: Callable[[str, str], bool])
     if not is_conversation(envelope.conversation):
         raise UndecodableRecord("ce_subject is not of the form project/channel/client")
     event = envelope.data
+    refuse_newer_version(event)
     if isinstance(event, ReplyRequested):
         project = project_of(envelope.conversation)
         if not knows(project, event.channel):
@@ -61,13 +62,4 @@ def _read(record: ConsumedRecord, work: Work, knows: Callable[[str, str], bool])
         work.duplicates += delivery.id in work.deliveries
         work.deliveries.setdefault(delivery.id, delivery)
     elif isinstance(event, TimerRequested):
-        work.timers[envelope.conversation, event.kind] = Timer(
-            conversation=envelope.conversation,
-            kind=event.kind,
-            due=event.due,
-            timer_id=envelope.id,
-            version=envelope.stream_version or 0,
-            partition=record.partition,
-            correlation_id=envelope.correlation_id,
-            traceparent=envelope.traceparent,
-        )
+        work.timers[envelope.conversation, event.kind] = timer_of(envelope, event, record.partition)

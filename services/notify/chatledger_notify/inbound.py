@@ -13,7 +13,7 @@ import structlog
 
 from chatledger.errors import UndecodableRecord
 from chatledger.events.codec import Headers, from_wire, parse_time
-from chatledger.events.envelope import is_conversation, project_of
+from chatledger.events.envelope import Envelope, is_conversation, project_of
 from chatledger.events.inbound import DeliveryReported, MessageReceived
 from chatledger.ports import ConsumedRecord
 from chatledger_notify.reports import Report
@@ -68,13 +68,19 @@ def _note_client(record: ConsumedRecord, news: News) -> None:
 
 
 def _read_report(record: ConsumedRecord, news: News) -> None:
-    envelope = from_wire(record.headers, record.value)
+    report = report_of(from_wire(record.headers, record.value), record.partition)
+    if report is not None:
+        news.reports.setdefault(report.id, report)
+
+
+def report_of(envelope: Envelope, partition: int) -> Report | None:
+    """Return what a provider reports by this event, None where it reports nothing; `partition` is the event's."""
     event = envelope.data
     if not (isinstance(event, DeliveryReported) and is_conversation(envelope.conversation)):
-        return
-    report = Report(
+        return None
+    return Report(
         id=envelope.id,
-        partition=record.partition,
+        partition=partition,
         project=project_of(envelope.conversation),
         channel=event.channel,
         delivery_id=event.delivery_id,
@@ -83,4 +89,3 @@ def _read_report(record: ConsumedRecord, news: News) -> None:
         error=event.error,
         reported_at=envelope.time,
     )
-    news.reports.setdefault(envelope.id, report)

@@ -22,6 +22,8 @@ from chatledger_notify.queues import ClientQueues
 LOOK_EVERY_S = 0.25
 """How soon a lock that somebody else gave back is taken, and a broken connection noticed."""
 QUIET_PAUSE_S = 0.01
+LOCK = "chatledger notify"
+"""The name of the partitions' locks; beside it stands the partition's number."""
 
 _log = structlog.get_logger()
 
@@ -67,16 +69,14 @@ class Ownership:
             self._queues.disown(partition)
             while self._folding() or not self._queues.is_quiet(partition):  # noqa: ASYNC110  # rare, and cheaper than a signal per message
                 await asyncio.sleep(QUIET_PAUSE_S)
-            await connection.execute("SELECT pg_advisory_unlock(hashtext('chatledger notify'), %s)", (partition,))
+            await connection.execute("SELECT pg_advisory_unlock(hashtext(%s), %s)", (LOCK, partition))
             self._locked.discard(partition)
             _log.info("partition.given_back", partition=partition)
 
     async def _take(self, connection: Connection) -> None:
         await connection.execute("SELECT 1")
         for partition in sorted(self._wanted - self._locked):
-            row = await connection.execute(
-                "SELECT pg_try_advisory_lock(hashtext('chatledger notify'), %s)", (partition,)
-            )
+            row = await connection.execute("SELECT pg_try_advisory_lock(hashtext(%s), %s)", (LOCK, partition))
             if (await row.fetchall())[0][0]:
                 self._locked.add(partition)
                 await self._acquired(partition)

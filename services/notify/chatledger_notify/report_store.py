@@ -31,24 +31,11 @@ class ReportStore:
 
     async def save_reports(self, connection: Connection, reports: Sequence[Report]) -> None:
         """Take reports in, for the worker that sends for their delivery's partition."""
-        columns = (
-            [each.id for each in reports],
-            [each.partition for each in reports],
-            [each.project for each in reports],
-            [each.channel for each in reports],
-            [each.delivery_id for each in reports],
-            [each.provider_message_id for each in reports],
-            [each.status for each in reports],
-            [each.error for each in reports],
-            [each.reported_at for each in reports],
-        )
-        await connection.execute(_QUERIES["save_reports"], columns)
+        await connection.execute(_QUERIES["save_reports"], report_columns(reports))
 
     async def save_clients(self, connection: Connection, clients: Mapping[str, datetime]) -> None:
         """Note when clients last wrote, by conversation."""
-        # In one order for all workers, so that two of them never wait for each other.
-        ordered = sorted(clients)
-        await connection.execute(_QUERIES["save_clients"], (ordered, [clients[each] for each in ordered]))
+        await save_clients(connection, clients)
 
     async def claim_reports(self, connection: Connection, partitions: Sequence[int]) -> list[tuple[int, Report]]:
         """Lock some reports that are to be folded, oldest first, each with its number."""
@@ -149,6 +136,28 @@ class ReportStore:
         async with self._pool.connection() as connection:
             await connection.execute(_QUERIES["forget_old_reports"], (now - REPORT_AGE_MAX,))
             await connection.execute(_QUERIES["forget_old_clients"], (now - CLIENT_AGE_MAX,))
+
+
+def report_columns(reports: Sequence[Report]) -> tuple[list[Any], ...]:
+    """Return reports as the query `save_reports` takes them."""
+    return (
+        [each.id for each in reports],
+        [each.partition for each in reports],
+        [each.project for each in reports],
+        [each.channel for each in reports],
+        [each.delivery_id for each in reports],
+        [each.provider_message_id for each in reports],
+        [each.status for each in reports],
+        [each.error for each in reports],
+        [each.reported_at for each in reports],
+    )
+
+
+async def save_clients(connection: Connection, clients: Mapping[str, datetime]) -> None:
+    """Note when clients last wrote, by conversation."""
+    # In one order for all workers, so that two of them never wait for each other.
+    ordered = sorted(clients)
+    await connection.execute(_QUERIES["save_clients"], (ordered, [clients[each] for each in ordered]))
 
 
 def _standing(row: Sequence[Any]) -> Standing:

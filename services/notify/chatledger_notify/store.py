@@ -101,17 +101,7 @@ class NotifyStore:
 
     async def save_timers(self, connection: Connection, timers: Sequence[Timer]) -> None:
         """Set timers; each (conversation, kind) may stand in `timers` once."""
-        columns = (
-            [each.conversation for each in timers],
-            [each.kind for each in timers],
-            [each.due for each in timers],
-            [each.timer_id for each in timers],
-            [each.version for each in timers],
-            [each.partition for each in timers],
-            [each.correlation_id for each in timers],
-            [each.traceparent for each in timers],
-        )
-        await connection.execute(_QUERIES["save_timers"], columns)
+        await connection.execute(_QUERIES["save_timers"], timer_columns(timers))
 
     async def claim_timers(self, partitions: Sequence[int], now: datetime) -> list[DueTimer]:
         """Fix the time of the timers that are due, at most a thousand, and return them."""
@@ -145,6 +135,20 @@ class NotifyStore:
         async with self._pool.connection() as connection:
             rows = await connection.execute(_QUERIES[query], arguments)
             return await rows.fetchall()
+
+
+def timer_columns(timers: Sequence[Timer]) -> tuple[list[Any], ...]:
+    """Return timers as the query `save_timers` takes them."""
+    return (
+        [each.conversation for each in timers],
+        [each.kind for each in timers],
+        [each.due for each in timers],
+        [each.timer_id for each in timers],
+        [each.version for each in timers],
+        [each.partition for each in timers],
+        [each.correlation_id for each in timers],
+        [each.traceparent for each in timers],
+    )
 
 
 def delivery_of(row: Sequence[Any]) -> Delivery:

@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from chatledger.errors import OutsideUnavailable, ProducerBroken
+from chatledger.events.dialog import TimerRequested
 from chatledger.events.envelope import Envelope
 from chatledger.events.ids import derive_id
 from chatledger.events.inbound import TimerFired
@@ -69,6 +70,20 @@ class TimerStore(Protocol):
     async def next_timer(self, partitions: Sequence[int]) -> datetime | None:
         """When the next timer is due."""
         ...
+
+
+def timer_of(envelope: Envelope, requested: TimerRequested, partition: int) -> Timer:
+    """Return what an event asks for; `partition` is the event's."""
+    return Timer(
+        conversation=envelope.conversation,
+        kind=requested.kind,
+        due=requested.due,
+        timer_id=envelope.id,
+        version=envelope.stream_version or 0,
+        partition=partition,
+        correlation_id=envelope.correlation_id,
+        traceparent=envelope.traceparent,
+    )
 
 
 def fired_event(timer: DueTimer) -> Envelope:

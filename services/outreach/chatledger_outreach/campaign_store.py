@@ -51,12 +51,12 @@ class Target:
 
 async def insert(connection: Connection, campaign: Campaign, *, due_at: datetime | None) -> None:
     """Lay down a new campaign."""
-    await connection.execute(query("campaign_insert"), _row(campaign, due_at))
+    await connection.execute(query("campaign_insert"), row_of(campaign, due_at))
 
 
 async def update(connection: Connection, campaign: Campaign, *, due_at: datetime | None) -> None:
     """Write what a campaign has become."""
-    await connection.execute(query("campaign_update"), _row(campaign, due_at))
+    await connection.execute(query("campaign_update"), row_of(campaign, due_at))
 
 
 async def lock(connection: Connection, campaign_id: str) -> StoredCampaign | None:
@@ -163,7 +163,8 @@ def _last_order_after(asked: Segment, now: datetime) -> datetime | None:
     return max(bounds, default=None)
 
 
-def _row(campaign: Campaign, due_at: datetime | None) -> dict[str, Any]:
+def row_of(campaign: Campaign, due_at: datetime | None) -> dict[str, Any]:
+    """Return the row of a campaign, without its number."""
     values = {name: getattr(campaign, name) for name in _COLUMNS}
     return values | {
         "status": campaign.status.value,

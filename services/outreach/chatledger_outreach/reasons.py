@@ -84,13 +84,18 @@ def plan(envelope: Envelope, client: Client, project: Project, terms: Terms, *, 
 def restock(sku: str, client: Client, project: Project, time: datetime) -> Plan:
     """Return the reminder that there is stock again: one for each client and product."""
     return Plan(
-        reminder_id=derive_id("reminder", "RESTOCK", client.conversation, sku),
+        reminder_id=restock_id(client.conversation, sku),
         conversation=client.conversation,
         kind="RESTOCK",
         about=sku,
         text=restock_text(project, client, sku),
         due=time,
     )
+
+
+def restock_id(conversation: str, sku: str) -> str:
+    """Return the id of the one reminder that tells a client that there is a product again."""
+    return derive_id("reminder", "RESTOCK", conversation, sku)
 
 
 def ending(event: Event) -> Ending | None:

@@ -14,11 +14,10 @@ from chatledger.errors import InvariantViolated
 from chatledger.events import outreach
 from chatledger.events.base import Event
 from chatledger.events.envelope import Envelope, from_outside, project_of
-from chatledger.events.inventory import InventoryUpdated
 from chatledger.flows.invoice_text import format_day
 from chatledger.projects import Project
 from chatledger.topics import INBOUND
-from chatledger_outreach import clients, reasons, reminders
+from chatledger_outreach import clients, reasons, reminders, restocking
 from chatledger_outreach.clients import Client
 from chatledger_outreach.journal import SOURCE, Cause, caused, decided
 from chatledger_outreach.parts import Outreach
@@ -46,7 +45,7 @@ class Reminding:
         stream = reminder_stream(plan.reminder_id)
         envelopes = decided([scheduled], cause, key=plan.conversation, stream=stream, last_version=0)
         reminder = _folded(envelopes)
-        rows = await connection.execute(query("add_reminder"), _row(reminder))
+        rows = await connection.execute(query("add_reminder"), row_of(reminder))
         if await rows.fetchone() is None:
             return False
         await self._parts.journal.append(connection, envelopes)
@@ -77,7 +76,7 @@ class Reminding:
             await self._parts.journal.append(connection, envelopes)
             for envelope in envelopes:
                 reminder = reminders.evolve(reminder, envelope) or reminder
-            await connection.execute(query("update_reminder"), _row(reminder))
+            await connection.execute(query("update_reminder"), row_of(reminder))
         return reminder, envelopes
 
     async def look(self, connection: Connection, reminder_id: str) -> None:
@@ -124,20 +123,8 @@ class Reminding:
 
     async def _restock(self, connection: Connection, envelope: Envelope, project: Project) -> None:
         """Note what clients wanted and what there is; tell those who wanted what there is again."""
-        event = envelope.data
-        if isinstance(event, InventoryUpdated) and event.stock is not None:
-            stock = (project.name, event.sku, event.stock, envelope.time)
-            await connection.execute(query("save_stock"), stock)
-            skus = [event.sku]
-        else:
-            wishes = reasons.wishes(event)
-            for wish in wishes:
-                wanted = (envelope.conversation, project.name, wish.sku, wish.in_stock, envelope.time)
-                await connection.execute(query("add_wish"), wanted)
-            skus = [wish.sku for wish in wishes]
-        for sku in skus:
-            rows = await connection.execute(query("grant_wishes"), (project.name, sku))
-            for conversation in sorted(row[0] for row in await rows.fetchall()):
+        for sku in await restocking.note(connection, envelope, project):
+            for conversation in await restocking.granted(connection, project, sku):
                 client = await clients.read(connection, conversation)
                 await self.schedule(connection, reasons.restock(sku, client, project, envelope.time), caused(envelope))
 
@@ -221,7 +208,8 @@ def _client_id(reminder: Reminder) -> str:
     return reminder.conversation.split("/", 2)[2]
 
 
-def _row(reminder: Reminder) -> dict[str, Any]:
+def row_of(reminder: Reminder) -> dict[str, Any]:
+    """Return the row of a reminder, without its number."""
     return {
         "id": reminder.id,
         "project": project_of(reminder.conversation),

@@ -20,13 +20,17 @@ from chatledger.events.codec import Headers
 
 
 class OutgoingRecord(NamedTuple):
-    """A record on its way, its partition decided. A value of None is a tombstone."""
+    """A record on its way, its partition decided. A value of None is a tombstone.
+
+    `timestamp_ms` is in milliseconds since 1970; None: the time of sending.
+    """
 
     topic: str
     partition: int
     key: bytes
     value: bytes | None
     headers: Headers
+    timestamp_ms: int | None = None
 
 
 class BatchPublisher:
@@ -77,15 +81,15 @@ class BatchPublisher:
         new_batch, now_ms = self._producer.create_batch, int(time.time() * 1000)
         full: list[tuple[tuple[str, int], Any]] = []
         growing: dict[tuple[str, int], Any] = {}
-        for topic, partition, key, value, headers in records:
-            at = (topic, partition)
+        for topic, partition, key, value, headers, timestamp_ms in records:
+            at, sent_ms = (topic, partition), now_ms if timestamp_ms is None else timestamp_ms
             batch = growing.get(at)
             if batch is None:
                 batch = growing[at] = new_batch()
             listed = list(headers)  # aiokafka's encoder, which is in C, takes a list only
-            if batch.append(timestamp=now_ms, key=key, value=value, headers=listed) is None:
+            if batch.append(timestamp=sent_ms, key=key, value=value, headers=listed) is None:
                 # It is full. The first record of a batch always fits; the broker has the last word about its size.
                 full.append((at, batch))
                 batch = growing[at] = new_batch()
-                batch.append(timestamp=now_ms, key=key, value=value, headers=listed)
+                batch.append(timestamp=sent_ms, key=key, value=value, headers=listed)
         return [*full, *growing.items()]

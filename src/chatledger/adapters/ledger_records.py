@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 import orjson
-from pydantic_core import from_json
 
 from chatledger.dead_letters import dead_letter
 from chatledger.errors import UndecodableRecord
-from chatledger.events.base import Event, UnknownEvent
-from chatledger.events.codec import SCHEMA_PREFIX, SPEC_VERSION, WireEvent, decode_data, parse_time, to_wire
+from chatledger.events.codec import SCHEMA_PREFIX, SPEC_VERSION, WireEvent, decode_kept, parse_time, to_wire
 from chatledger.events.envelope import Envelope
 from chatledger.ports import ConsumedRecord, LedgerEvent
 from chatledger.topics import DEAD
@@ -25,15 +24,16 @@ from chatledger.topics import DEAD
 SERVICE = "ledger"
 NAME_BYTES_MAX = 1_000
 """A stream is a key of an index, and Postgres refuses keys beyond 2.7 kB; ours have less than 200 bytes."""
+REMEMBERED_MAX = 1_000
+"""What was decided together has one time, and versions are small numbers: so many of each are not read again."""
 
 _UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FORBIDDEN = re.compile(rb"[\0\x1f]")
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRecord:
-    """A row before it has a position. `data` and `metadata` are JSON."""
+class LedgerRecord(NamedTuple):
+    """A row before it has a position. `data` and `metadata` are JSON. A tuple, because a replay makes millions."""
 
     id: str
     stream: str
@@ -71,7 +71,7 @@ def ledger_record(record: ConsumedRecord) -> LedgerRecord:
             context["ce_type"].decode(),
             jsonb_text(record.value or b""),
             orjson.dumps(metadata),
-            parse_time(context["ce_time"].decode()),
+            _time(context["ce_time"]),
             record.topic,
             record.partition,
             record.offset,
@@ -152,7 +152,7 @@ def ledger_event(record: LedgerRecord, *, position: int, recorded_at: datetime) 
             correlation_id=metadata["correlationid"],
             causation_id=metadata["causationid"],
             traceparent=metadata["traceparent"],
-            data=_decoded(record.type, metadata["schemaversion"], record.data),
+            data=decode_kept(record.type, metadata["schemaversion"], record.data),
         ),
     )
 
@@ -162,13 +162,12 @@ def jsonb_text(value: bytes) -> bytes:
     return _NUL.sub(rb"\1\\ufffd", value) if rb"\u0000" in value else value
 
 
-def _decoded(type_name: str, version: int, data: bytes) -> Event:
-    try:
-        return decode_data(type_name, version, data)
-    except UndecodableRecord:
-        return UnknownEvent(type_name=type_name, schema_version=version, data=from_json(data))
+@lru_cache(REMEMBERED_MAX)
+def _time(text: bytes) -> datetime:
+    return parse_time(text.decode())
 
 
+@lru_cache(REMEMBERED_MAX)
 def _count(text: bytes) -> int:
     number = int(text)
     if not 0 < number < 2**31:

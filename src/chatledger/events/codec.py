@@ -136,6 +136,33 @@ def decode_data(type_name: str, version: int, value: bytes) -> Event:
         raise UndecodableRecord(f"{type_name} version {version}: {field}: {first['msg']}") from wrong
 
 
+def decode_kept(type_name: str, version: int, value: bytes) -> Event:
+    """Do the same for what was kept already: what does not fit its schema is an UnknownEvent, so that it can be shown.
+
+    A database keeps JSON that no reader here takes, such as 300 brackets in each other: it is shown as text.
+    """
+    try:
+        return decode_data(type_name, version, value)
+    except UndecodableRecord:
+        try:
+            data = _object(value)
+        except UndecodableRecord:
+            data = {"unreadable": value.decode("utf-8", "backslashreplace")}
+        return UnknownEvent(type_name=type_name, schema_version=version, data=data)
+
+
+def refuse_newer_version(event: Event) -> None:
+    """Raise UndecodableRecord for an event of a type that is known, at a schema version that is not.
+
+    Who acts on that type must not pass over it: as a dead letter it can be put back once the service is as new.
+    """
+    if isinstance(event, UnknownEvent) and event.type_name in _ADAPTERS:
+        raise UndecodableRecord(
+            f"{event.type_name} has schema version {event.schema_version}, which is not known here: put it back once"
+            " this service is as new as the one that wrote it"
+        )
+
+
 def upcast(type_name: str, version: int, target: int, data: dict[str, Any]) -> dict[str, Any]:
     """Lift `data` step by step from `version` to `target`.
 
@@ -150,6 +177,12 @@ def upcast(type_name: str, version: int, target: int, data: dict[str, Any]) -> d
         except (LookupError, TypeError, ValueError, AttributeError) as wrong:
             raise UndecodableRecord(f"{type_name} version {step}: cannot be lifted: {wrong!r}") from wrong
     return data
+
+
+def is_known(type_name: str, version: int) -> bool:
+    """Whether this code has a class for events of this type, at this schema version or a later one."""
+    known = _ADAPTERS.get(type_name)
+    return known is not None and version <= known[0].version
 
 
 def type_and_version(event: Event) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Dead letters, on the topic chat.dead: what could not be processed, whole, with its cause."""
+"""Dead letters, on the topic chat.dead: what could not be processed, whole, with its cause; and what was lost."""
 
 from __future__ import annotations
 
@@ -24,4 +24,18 @@ class RecordDeadLettered(Event):
     value_base64: PersonalText
 
 
-EVENTS: tuple[type[Event], ...] = (RecordDeadLettered,)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordLost(Event):
+    """An event was lost with its broker before it was recorded; all that is known is that something came of it.
+
+    `known_by` is the service that has what came of it. `event_type` is None where that cannot be told.
+    """
+
+    type: ClassVar[str] = "record.lost"
+
+    event_id: str
+    event_type: str | None
+    known_by: str
+
+
+EVENTS: tuple[type[Event], ...] = (RecordDeadLettered, RecordLost)

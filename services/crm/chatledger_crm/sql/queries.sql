@@ -133,6 +133,10 @@ UPDATE crm.pushes
 SET next_attempt_at = %(at)s, attempts = attempts - %(not_made)s
 WHERE id = %(id)s AND done_at IS NULL
 
+-- name: waiting_pushes
+-- Changes that the CRM has not been told of.
+SELECT id, project, order_id FROM crm.pushes WHERE done_at IS NULL
+
 -- name: finish_push
 -- It is over, one way or the other; returns a row where it was not over before.
 UPDATE crm.pushes SET done_at = %s WHERE id = %s AND done_at IS NULL RETURNING id
