@@ -16,6 +16,7 @@ from chatledger.adapters.embedded_broker import RETAINED_BYTES_PER_PARTITION
 from chatledger.adapters.kafka import KafkaPublisher, start_producer
 from chatledger.adapters.ledger_reader import ROLE, PostgresLedgerReader
 from chatledger.adapters.postgres import open_pool
+from chatledger.adapters.table_versions import read_live_table
 from chatledger.errors import OutsideUnavailable
 from chatledger_cli.backends import Backends
 from chatledger_cli.restoring import Place, Restored, Watch, restore
@@ -76,7 +77,9 @@ async def _rebuild_table(place: Place) -> int:
     try:
         producer = await start_producer(place.broker, linger_ms=5)
         try:
-            return await rebuild_dialog(PostgresLedgerReader(pool), KafkaPublisher(producer).publish_raw)
+            reader, publisher = PostgresLedgerReader(pool), KafkaPublisher(producer)
+            live = await read_live_table(place.broker)
+            return await rebuild_dialog(reader, publisher.publish_raw, topic=live.changelog)
         finally:
             await producer.stop()
     finally:

@@ -23,6 +23,7 @@ from chatledger.adapters.kafka_batches import BatchPublisher
 from chatledger.adapters.ledger_reader import ROLE as READER
 from chatledger.adapters.ledger_reader import PostgresLedgerReader
 from chatledger.adapters.postgres import Connection, open_pool
+from chatledger.adapters.table_versions import read_live_table
 from chatledger.errors import ConfigurationError, OutsideUnavailable
 from chatledger.ports import Positions, Selection, TopicPartition
 from chatledger.projects import Project
@@ -194,7 +195,8 @@ class _Restore:
         self._watch.begin("conversations", 0)
         if self._dry_run:
             return len(await self._reader.conversations())
-        return await rebuild_dialog(self._reader, self._records.publish_raw)
+        live = await read_live_table(self._place.broker)
+        return await rebuild_dialog(self._reader, self._records.publish_raw, topic=live.changelog)
 
     async def finish(
         self, plan: RestorePlan, refilled: Refilled, *, all_history: bool

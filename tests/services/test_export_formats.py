@@ -202,6 +202,20 @@ def test_an_earlier_export_is_replaced_when_asked(history, tmp_path):
 
 
 @pytest.mark.parametrize("format", list(Format))
+@pytest.mark.parametrize("name", ["events", "conversations", "messages"])
+def test_progress_goes_on_until_the_last_position(history, tmp_path, monkeypatch, name, format):
+    monkeypatch.setattr(history._connection, "_positions_per_read", 10)
+    reached: list[int] = []
+    query = tables(history)[name]
+    if format is Format.OCEL:
+        export_ocel(history.events(), tmp_path / "out", progress=reached.append)
+    else:
+        export_rows(query, format, tmp_path / "out", progress=reached.append)
+    assert reached == sorted(reached)
+    assert reached[-1] == history.last_position()
+
+
+@pytest.mark.parametrize("format", list(Format))
 def test_what_fails_leaves_nothing(history, tmp_path, monkeypatch, format):
     out = tmp_path / "out"
 

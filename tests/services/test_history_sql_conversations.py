@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from chatledger import topics
 from chatledger.conversation import EXPIRY, Conversation
 from chatledger.events import EVENTS, Event, cart, dialog
 from chatledger.events.base import UnknownEvent
+from chatledger.events.envelope import from_outside
 from chatledger.events.inbound import NoticeDue, TimerFired
 from chatledger.events.orders import OrderLine
 from chatledger.ports import LedgerEvent
@@ -39,6 +40,7 @@ from tests.unit.strategies import dialog_events, envelopes, json_objects
 pytestmark = pytest.mark.postgres
 HISTORIES = Path(__file__).parents[1] / "replay" / "histories"
 RUNS = count()
+BEGINNING = store_history(["hi"])[0][1].time
 KNOWN_AT = """
 SELECT moment, known.*
 FROM unnest(%s::timestamptz[]) AS moment, LATERAL history.conversation_at(%s, moment) AS known
@@ -65,7 +67,7 @@ async def database(url: str) -> AsyncIterator[HistoryDatabase]:
 def timer(kind: str) -> Said:
     def fired(state: Conversation) -> Event:
         due = state.timer_due if kind == EXPIRY else state.shop and state.shop.cart_timer_due
-        return TimerFired(timer_id="timer", kind=kind, due=due or state.last_message_at or START_OF_NOTHING)
+        return TimerFired(timer_id="timer", kind=kind, due=due or state.last_message_at or BEGINNING)
 
     return fired
 
@@ -74,7 +76,6 @@ def notice(state: Conversation) -> Event:
     return NoticeDue(regarding="reminder-1", purpose="cart_abandoned", promotional=True, text="Hello?", variables={})
 
 
-START_OF_NOTHING = store_history(["hi"])[0][1].time
 ANY_FLOW = ("hi", "back", "cancel", "restart", "help", "stop", "start", "yes", "no", "1", "2", "3", "?!", notice)
 ORDER_FORM = (*ANY_FLOW, "Baker Street 221b", "+91 98765 43210", "98765 43210", "abc", "99", timer(EXPIRY))
 STORE_FLOW = (
@@ -119,7 +120,7 @@ async def test_at_every_moment_of_a_conversation_sql_knows_what_the_fold_knows(
 lines = st.builds(
     OrderLine,
     name=st.just("thing"),
-    quantity=st.sampled_from([-5, 1, 5, 2**63 - 1]),
+    quantity=st.sampled_from([-5, 1, 2**63 - 1]),
     unit_price_minor=st.none() | st.integers(0, 9),
     sku=st.sampled_from([None, "", "a", "b"]),
     unit=st.none() | st.just("bag"),
@@ -177,7 +178,7 @@ def streams(draw: st.DrawFn, conversation: str) -> Placed:
 
 
 @given(st.data())
-@settings(ON_ONE_DATABASE, max_examples=120)
+@settings(ON_ONE_DATABASE, max_examples=60)
 async def test_whatever_stands_in_a_stream_sql_folds_it_as_python_does(
     database: HistoryDatabase, data: st.DataObject
 ) -> None:
@@ -185,6 +186,54 @@ async def test_whatever_stands_in_a_stream_sql_folds_it_as_python_does(
     recorded = await database.record(placed)
     assert len(recorded) == len(placed)
     await agrees(database, recorded)
+
+
+TELLING: tuple[Event, ...] = (
+    dialog.AddressGiven(address="Baker Street 221b"),
+    dialog.PhoneGiven(phone="+919876543210"),
+    dialog.QuantityGiven(quantity=3),
+    *(dialog.AnswerWithdrawn(question=question) for question in ("address", "phone", "quantity")),
+    cart.ItemsAdded(items=(OrderLine(name="x", quantity=2**63 - 1, unit_price_minor=1, sku="a"),)),
+    cart.ItemsAdded(items=tuple(OrderLine(name="y", quantity=1, unit_price_minor=None, sku=sku) for sku in "ab")),
+    cart.ItemRemoved(sku="a"),
+    cart.ChoiceAsked(text="x", quantity=1, skus=("a", "b")),
+    cart.ChoiceMade(sku="a"),
+    dialog.OrderCancelled(reason="client"),
+)
+OTHERS: tuple[Event, ...] = (
+    dialog.ConversationStarted(flow="order_form", language="hi"),
+    dialog.ConversationRestarted(),
+    dialog.ConversationExpired(last_message_at=BEGINNING),
+    dialog.HandoffRequested(reason="client"),
+    dialog.AnswerRejected(question="quantity", reason="range", answer="99"),
+    dialog.OrderPlaced(order_id="o", order_number="n", lines=(), currency=None, address="", phone=""),
+    dialog.TimerRequested(kind=EXPIRY, due=BEGINNING),
+    dialog.MessageThrottled(told=True),
+    dialog.NoticeDecided(regarding="reminder-1", purpose="x", withheld=None),
+    dialog.ClientOptedOut(),
+    dialog.ClientOptedIn(),
+    cart.DiscountApplied(code="A"),
+    cart.CartKept(),
+    cart.CartAbandoned(items=1, total_minor=1, currency="INR"),
+    UnknownEvent(type_name="address.given", schema_version=2, data={"address": "of another kind"}),
+)
+
+
+async def test_any_three_events_in_a_row_are_folded_alike(postgres_url: str) -> None:
+    rows = [*product(TELLING, repeat=3), *product((*TELLING, *OTHERS), repeat=2)]
+    placed = Placed()
+    for number, row in enumerate(rows):
+        started = dialog.ConversationStarted(flow=("store", "order_form")[number % 2], language="en")
+        for place, event in enumerate((started, *row)):
+            envelope = from_outside(event, id="", source="/", conversation="", time=BEGINNING + timedelta(hours=place))
+            caused = replace(envelope, causation_id=("a", "b")[(number >> place) % 2])
+            own = in_stream_of(caused, f"project/channel/{number}", number=place, version=place + 1)
+            placed.append((topics.DIALOG, own))
+    async with history_database(postgres_url) as database:
+        events = await database.record(placed, at_once=5_000)
+        found = await database.ask("SELECT * FROM history.conversations_at('infinity')")
+    assert len(events) == len(placed)
+    assert {row["conversation"]: row for row in found} == known_conversations(events)
 
 
 async def agrees(database: HistoryDatabase, recorded: list[LedgerEvent]) -> None:

@@ -24,6 +24,7 @@ from chatledger.events.deliveries import (
     MessageSent,
     MessageUndelivered,
 )
+from chatledger.events.inbound import TimerFired
 from tests.replay.store_conversations import CONVERSATIONS as STORE_CONVERSATIONS
 from tests.replay.store_conversations import store_history
 from tests.services.test_history_sql_orders import of_version_1
@@ -191,8 +192,9 @@ async def test_every_message_is_there_with_what_became_of_it(database: HistoryDa
 async def test_what_was_said_unasked_has_its_purpose_and_its_stream(database: HistoryDatabase) -> None:
     store = StoreHistory()
     campaign_message(store, "c1")
+    store.replied(store.told(TimerFired(timer_id="timer", kind="cart", due=START)))
     await database.record(store.placed)
-    (row,) = await database.ask("SELECT * FROM history.messages")
+    row, _ = await database.ask("SELECT * FROM history.messages ORDER BY position")
     assert (row["direction"], row["purpose"], row["regarding"]) == ("out", "campaign", "campaign-c1")
     assert await database.ask("SELECT * FROM history.response_times") == []
 

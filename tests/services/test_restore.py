@@ -234,7 +234,17 @@ async def test_inputs_that_need_no_decision_are_not_decided_again(postgres_url, 
     last = said[-1][1]
     reported = caused_by(
         last,
-        [DeliveryReported(channel="chat2desk", client_id="77", provider_message_id="1", delivery_id=None, status="read", error=None, raw={})],
+        [
+            DeliveryReported(
+                channel="chat2desk",
+                client_id="77",
+                provider_message_id="1",
+                delivery_id=None,
+                status="read",
+                error=None,
+                raw={},
+            )
+        ],
         source="/tests",
         stream=f"conversation-{last.conversation}",
         last_version=None,

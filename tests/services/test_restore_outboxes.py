@@ -182,7 +182,10 @@ async def test_billing_issues_no_invoice_again(postgres_url, broker):
 
 async def test_outboxes_of_rows_are_unmarked_where_the_ledger_lacks_them(postgres_url, broker):
     await set_up(postgres_url)
-    reminders = [told(ReminderCancelled(reminder_id=str(number), reason="client"), stream=f"reminder-{number}", number=1) for number in range(4)]
+    reminders = [
+        told(ReminderCancelled(reminder_id=str(number), reason="client"), stream=f"reminder-{number}", number=1)
+        for number in range(4)
+    ]
     updates = [
         told(
             InventoryUpdated(sku=f"S{number}", price_minor=1, stock=1, fetched_at=datetime.now(UTC)),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chatledger.conversation import Status
 from chatledger.errors import ConfigurationError
-from chatledger.events import EVENTS, Envelope, Event, UnknownEvent, dialog, inbound, orders, outreach
+from chatledger.events import EVENTS, Envelope, Event, UnknownEvent, deliveries, dialog, inbound, orders, outreach
 from chatledger.events.base import personal_fields
 from chatledger.events.codec import decode_data, encode_data
 from chatledger.events.ids import derive_id
@@ -113,7 +113,8 @@ def found_in(text: str) -> list[str]:
 def test_nothing_of_the_client_remains(envelope):
     before = repr(event_row(in_ledger(envelope)))
     assert found_in(before), "this example plants nothing"
-    after = repr(event_row(Anonymiser(Pseudonyms(KEY)).event(in_ledger(envelope))))
+    made = Anonymiser(Pseudonyms(KEY)).event(in_ledger(envelope))
+    after = f"{made!r} {event_row(made)!r}"
     assert not found_in(after)
     assert envelope.id not in after
     assert envelope.correlation_id not in after
@@ -172,6 +173,12 @@ def test_what_belonged_together_still_does():
     invoice = anonymous.data(example(orders.InvoiceIssued))
     assert order.order_id == created.order_id == invoice.order_id != example(dialog.OrderPlaced).order_id
     assert order.order_number == created.order_number != example(dialog.OrderPlaced).order_number
+    sent, delivered = (
+        example(deliveries.MessageSent),
+        replace(example(deliveries.MessageDelivered), provider_message_id="970590379"),
+    )
+    assert anonymous.data(sent).provider_message_id == anonymous.data(delivered).provider_message_id != "970590379"
+    assert anonymous.data(sent).delivery_id == anonymous.data(delivered).delivery_id != sent.delivery_id
     assert order.phone == created.phone == anonymous.data(example(dialog.PhoneGiven)).phone
     stream = anonymous.envelope(replace(envelope, stream=f"order-{example(dialog.OrderPlaced).order_id}")).stream
     assert stream == f"order-{order.order_id}"

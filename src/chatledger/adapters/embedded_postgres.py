@@ -33,10 +33,10 @@ import psycopg
 from psycopg import sql
 
 from chatledger.adapters.embedded_postgres_process import POSTGRES_MAJOR_VERSION, PostgresPrograms
+from chatledger.adapters.embedded_postgres_settings import HOST, memory_bytes, server_settings
 from chatledger.errors import ConfigurationError, OutsideUnavailable
 
 _ADMIN = "postgres"
-_HOST = "127.0.0.1"
 
 # Recovery after a kill replays up to max_wal_size, which takes a slow disk a while.
 _READY_TIMEOUT_S = 120
@@ -44,21 +44,6 @@ _STOP_TIMEOUT_S = 30
 # Backends outlive a killed postmaster for a moment, and until they are gone a new one refuses to start.
 _ORPHANS_TIMEOUT_S = 15
 _RETRY_PAUSE_S = 0.2
-
-# For a machine with 2 cores that runs the services too.
-_SETTINGS = {
-    "listen_addresses": _HOST,
-    "unix_socket_directories": "",  # a socket's path may have 107 bytes; a data folder's path may be longer
-    "max_connections": "100",
-    "shared_buffers": "256MB",
-    "synchronous_commit": "on",
-    "fsync": "on",
-    "jit": "off",  # our queries are short; compiling them takes longer than running them
-    "max_wal_size": "2GB",
-    "max_parallel_workers_per_gather": "0",  # needs more /dev/shm than a container has by default
-    "timezone": "UTC",
-    "log_checkpoints": "off",
-}
 
 
 class EmbeddedPostgres:
@@ -180,7 +165,7 @@ class EmbeddedPostgres:
         self._forget_reused_process_id()
         while True:
             port = self._choose_port()
-            options = _SETTINGS | {"port": str(port)}
+            options = {**server_settings(memory_bytes()), "port": str(port)}
             log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
             result = programs.run(
                 "pg_ctl",
@@ -258,9 +243,9 @@ class EmbeddedPostgres:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((_HOST, int(port_file.read_text())))
+                probe.bind((HOST, int(port_file.read_text())))
             except (OSError, ValueError):
-                probe.bind((_HOST, 0))
+                probe.bind((HOST, 0))
             chosen: int = probe.getsockname()[1]
         port_file.write_text(str(chosen))
         return chosen
@@ -271,7 +256,7 @@ class EmbeddedPostgres:
             port = (self._home / "port").read_text()
         except OSError as error:
             raise OutsideUnavailable(f"The embedded Postgres in {self._home} was never started.") from error
-        return f"postgresql://{_ADMIN}:{password}@{_HOST}:{port}/{database}"
+        return f"postgresql://{_ADMIN}:{password}@{HOST}:{port}/{database}"
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:

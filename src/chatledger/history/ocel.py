@@ -33,6 +33,7 @@ from chatledger.ports import LedgerEvent
 
 EVENTS_PER_TRANSACTION = 5_000
 BEGINNING = as_value(datetime(1970, 1, 1, tzinfo=UTC))
+REMEMBERED = 50_000
 CACHE_KIB = 64 * 1024
 """SQLite's pages in memory; the log may be far larger."""
 
@@ -47,17 +48,18 @@ def write_ocel(query: EventQuery, path: Path, progress: Progress) -> int:
 
     Raises OutsideUnavailable where the disk is full.
     """
-    count = 0
+    count = position = 0
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             log = _Log(connection)
             for event in query:
                 log.add(event)
-                count += 1
+                count, position = count + 1, event.position
                 if count % EVENTS_PER_TRANSACTION == 0:
                     log.save()
-                    progress(event.position)
+                    progress(position)
             log.finish()
+            progress(position)
     except sqlite3.OperationalError as wrong:
         raise OutsideUnavailable(f"the event log could not be written: {wrong}") from wrong
     return count
@@ -74,10 +76,13 @@ class _Log:
         for table in _TABLES:
             connection.execute(_STATEMENTS[table].decode())
         self._event_types: dict[str, str] = {}
+        self._event_tables: list[str] = []
         self._inserts: dict[str, str] = {}
         for kind, columns in OBJECT_TYPES.items():
             self._make_object_type(kind, columns)
+        connection.execute(_STATEMENTS["invoice_changes"].decode())
         self._waiting: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        self._said: set[tuple[Any, ...]] = set()
         connection.execute("BEGIN")
 
     def add(self, event: LedgerEvent) -> None:
@@ -89,13 +94,17 @@ class _Log:
         self._put("INSERT INTO event VALUES (?, ?)", envelope.id, type_name)
         self._put(self._event_types[type_name], envelope.id, time, *event_values(event))
         for thing, qualifier in facts.things.items():
-            self._put("INSERT OR IGNORE INTO object VALUES (?, ?)", thing.ocel_id, thing.type)
             known = facts.known.get(thing, {})
-            attributes = (as_value(known.get(name)) for name in OBJECT_TYPES[thing.type])
-            self._put(self._inserts[thing.type], thing.ocel_id, *attributes)
-            self._put("INSERT OR IGNORE INTO event_object VALUES (?, ?, ?)", envelope.id, thing.ocel_id, qualifier)
-        for source, target, qualifier in facts.links:
-            self._put("INSERT OR IGNORE INTO object_object VALUES (?, ?, ?)", source.ocel_id, target.ocel_id, qualifier)
+            if self._is_news((thing, *known.values())):
+                self._put("INSERT OR IGNORE INTO object VALUES (?, ?)", thing.ocel_id, thing.type)
+                attributes = (as_value(known.get(name)) for name in OBJECT_TYPES[thing.type])
+                self._put(self._inserts[thing.type], thing.ocel_id, *attributes)
+            self._put("INSERT INTO event_object VALUES (?, ?, ?)", envelope.id, thing.ocel_id, qualifier)
+        for link in facts.links:
+            if self._is_news(link):
+                source, target, qualifier = link
+                ids = source.ocel_id, target.ocel_id
+                self._put("INSERT OR IGNORE INTO object_object VALUES (?, ?, ?)", *ids, qualifier)
         for thing, name, value in facts.changes:
             self._change(thing, time, name, value)
         if facts.paid_minor is not None:
@@ -115,11 +124,23 @@ class _Log:
     def finish(self) -> None:
         """Write the rest, and check that every key leads somewhere. Raises InvariantViolated."""
         self.save()
-        self._connection.execute(_STATEMENTS["add_causes"].decode())
+        for statement in ("unique_event", "unique_event_object", "add_causes"):
+            self._connection.execute(_STATEMENTS[statement].decode())
+        for name in self._event_tables:
+            self._connection.execute(f'CREATE UNIQUE INDEX "event_{name}_key" ON "event_{name}" (ocel_id)')
         self._connection.execute("COMMIT")
         broken = self._connection.execute("PRAGMA foreign_key_check").fetchone()
         if broken is not None:
             raise InvariantViolated(f"the event log's table {broken[0]} has a key that leads nowhere")
+
+    def _is_news(self, said: tuple[Any, ...]) -> bool:
+        """Whether this was not written a while ago. What is forgotten is written again, which changes nothing."""
+        if said in self._said:
+            return False
+        if len(self._said) >= REMEMBERED:
+            self._said.clear()
+        self._said.add(said)
+        return True
 
     def _put(self, statement: str, *row: Any) -> None:
         self._waiting[statement].append(row)
@@ -147,10 +168,11 @@ class _Log:
         declared = "".join(f', "{column}" {kind}' for column, kind in columns.items())
         self._connection.execute("INSERT INTO event_map_type VALUES (?, ?)", (type_name, name))
         self._connection.execute(
-            f'CREATE TABLE "event_{name}" (ocel_id TEXT NOT NULL PRIMARY KEY REFERENCES event (ocel_id),'
+            f'CREATE TABLE "event_{name}" (ocel_id TEXT NOT NULL REFERENCES event (ocel_id),'
             f" ocel_time TIMESTAMP NOT NULL{declared})"
         )
         places = ", ".join("?" * (len(columns) + 2))
+        self._event_tables.append(name)
         self._event_types[type_name] = f'INSERT INTO "event_{name}" VALUES ({places})'
 
     def _free_name(self, type_name: str) -> str:
@@ -174,8 +196,6 @@ class _Log:
         self._connection.execute(
             f"CREATE UNIQUE INDEX object_{kind}_beginning ON object_{kind} (ocel_id) WHERE ocel_changed_field IS NULL"
         )
-        # Ours to find an object's changes by; readers of the standard pass over it.
-        self._connection.execute(f"CREATE INDEX object_{kind}_id ON object_{kind} (ocel_id)")
         names = ", ".join(f'"{column}"' for column in columns)
         places = ", ".join("?" * len(columns))
         filled = ", ".join(f'"{column}" = coalesce("{column}", excluded."{column}")' for column in columns)

@@ -8,10 +8,8 @@ CREATE TABLE event_map_type (ocel_type TEXT NOT NULL PRIMARY KEY, ocel_type_map 
 CREATE TABLE object_map_type (ocel_type TEXT NOT NULL PRIMARY KEY, ocel_type_map TEXT NOT NULL UNIQUE)
 
 -- name: event
-CREATE TABLE event (
-    ocel_id TEXT NOT NULL PRIMARY KEY,
-    ocel_type TEXT NOT NULL REFERENCES event_map_type (ocel_type)
-)
+-- What has no key here gets it when all rows are there (unique_event and the like): sorted once, not row by row.
+CREATE TABLE event (ocel_id TEXT NOT NULL, ocel_type TEXT NOT NULL REFERENCES event_map_type (ocel_type))
 
 -- name: object
 CREATE TABLE object (
@@ -23,8 +21,7 @@ CREATE TABLE object (
 CREATE TABLE event_object (
     ocel_event_id TEXT NOT NULL REFERENCES event (ocel_id),
     ocel_object_id TEXT NOT NULL REFERENCES object (ocel_id),
-    ocel_qualifier TEXT NOT NULL,
-    PRIMARY KEY (ocel_event_id, ocel_object_id, ocel_qualifier)
+    ocel_qualifier TEXT NOT NULL
 )
 
 -- name: object_object
@@ -38,6 +35,12 @@ CREATE TABLE object_object (
 -- name: cause
 -- Which event caused which: a message is told of only when all of them are there.
 CREATE TEMPORARY TABLE cause (event_id TEXT NOT NULL, message_id TEXT NOT NULL)
+
+-- name: unique_event
+CREATE UNIQUE INDEX event_key ON event (ocel_id)
+
+-- name: unique_event_object
+CREATE UNIQUE INDEX event_object_key ON event_object (ocel_event_id, ocel_object_id, ocel_qualifier)
 
 -- name: add_causes
 INSERT OR IGNORE INTO event_object (ocel_event_id, ocel_object_id, ocel_qualifier)
@@ -58,3 +61,7 @@ SELECT max(total_minor) FILTER (WHERE ocel_changed_field IS NULL),
         ORDER BY rowid DESC LIMIT 1)
 FROM object_invoice
 WHERE ocel_id = :id
+
+-- name: invoice_changes
+-- To find what an invoice was paid so far.
+CREATE INDEX object_invoice_changes ON object_invoice (ocel_id)

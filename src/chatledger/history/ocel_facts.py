@@ -167,7 +167,7 @@ def as_value(value: Any) -> Any:
             # Beyond 64 bits SQLite has no integers.
             return value if -(2**63) <= value < 2**63 else str(value)
         case datetime():
-            return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
         case date():
             return f"{value.isoformat()}T00:00:00.000000Z"
     return orjson.dumps(value).decode()
