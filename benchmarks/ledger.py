@@ -1,8 +1,8 @@
 """The ledger beside other event stores on the same Postgres server: appending, and reading in order.
 
-`ledger_append` puts batches of 500 events into each store in turns, with all indexes, each batch in one transaction that
-is on the disk when it returns. `ledger_read` reads all of it and makes event objects; `ledger_read_rows` only fetches what
-was stored. All of them get the same events. `ledger_event_bytes` says how large these are as JSON, and
+`ledger_append` puts batches of 500 events into each store in turns, with all indexes, each batch in one transaction
+that is on the disk when it returns. `ledger_read` reads all of it and makes event objects; `ledger_read_rows` only
+fetches what was stored. All of them get the same events. `ledger_event_bytes` says how large these are as JSON, and
 `ledger_disk_bytes` what they take up with their indexes.
 """
 

@@ -19,6 +19,7 @@ from chatledger.ports import ConsumedRecord
 from tests.support.ledger import as_records, conversation_of, history
 
 CLIENT = "10000000"
+EVENTS_PER_CONVERSATION = 24
 CONVERSATIONS_AT_A_TIME = 100
 PARTITIONS = 4
 
@@ -32,7 +33,7 @@ class Dialogue:
 
     def __init__(self) -> None:
         records = as_records(history(CLIENT))
-        self.events = len(records)
+        assert len(records) == EVENTS_PER_CONVERSATION
         self._topics = [record.topic for record in records]
         self._names = [[name for name, _ in record.headers] for record in records]
         blob = _FIELD.join(

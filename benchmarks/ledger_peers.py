@@ -87,10 +87,13 @@ class EventsourcingPeer:
         return StoredEvent(kept.stream, self._versions[kept.stream], get_topic(Recorded), orjson.dumps(state))
 
 
+_PACKAGE = json.loads((EMMETT / "package.json").read_text())
+
+
 class EmmettPeer:
     """emmett-postgresql in a Node process; it reads its batches from a file, and is told how many to append."""
 
-    name = f"emmett-postgresql {json.loads((EMMETT / 'package.json').read_text())['dependencies']['@event-driven-io/emmett-postgresql']}"
+    name = f"emmett-postgresql {_PACKAGE['dependencies']['@event-driven-io/emmett-postgresql']}"
 
     def __init__(self, url: str, batches: Path) -> None:
         self._process = subprocess.Popen(

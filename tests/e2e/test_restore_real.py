@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 import pytest
 
@@ -114,7 +115,7 @@ def test_traffic_goes_on_after_the_loss_of_the_whole_broker(
         until(lambda: len(load.acknowledged) > 100, timeout_s=LOAD_TIMEOUT_S, what="the load is under way")
         kafka.kill()
         kafka.wipe()
-        system.stop()
+        end_all(system)
         kafka.start()
         said_before = list(load.bodies)
         made_fit(system)
@@ -131,6 +132,16 @@ def test_traffic_goes_on_after_the_loss_of_the_whole_broker(
     assert system.stop() == 0, system.log[-3000:]
 
 
+def end_all(system: UpProcess) -> None:
+    """End the supervisor by SIGKILL, and wait until its services have ended by themselves: they cannot drain."""
+    assert system.process is not None
+    services = psutil.Process(system.process.pid).children()
+    system.kill()
+    _, alive = psutil.wait_procs(services, timeout=30)
+    assert not alive
+    (system.folder / "var" / "up.json").unlink()
+
+
 def say_again(http: httpx.Client, bodies: list[dict[str, object]]) -> None:
     """Post webhooks once more, as a provider does that is not sure; what the broker took with it is among them."""
     for body in bodies:
@@ -142,7 +153,9 @@ def check_what_came_of_it(system: UpProcess, provider: ScriptedProvider, load: L
     acknowledged = tmp_path / "acknowledged"
     acknowledged.write_text("\n".join(load.acknowledged))
     words = ("--acknowledged", str(acknowledged), "--settle", str(SETTLE_TIMEOUT_S), "--json")
-    report = json.loads(system.run("verify", *words, check=False).stdout)
+    verified = system.run("verify", *words, check=False)
+    assert verified.stdout, verified.stderr
+    report = json.loads(verified.stdout)
     assert report["violations"] == 0, [each for each in report["invariants"] if each["violations"]]
     assert report["dead_letters"] == []
     assert asked(system, UNDECIDED) == 0

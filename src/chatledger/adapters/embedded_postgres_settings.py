@@ -21,8 +21,8 @@ _FIXED = {
     "synchronous_commit": "on",
     "fsync": "on",
     "jit": "off",  # our queries are short; compiling them takes longer than running them
-    # Event ids are random, so between two checkpoints nearly every page of their index goes into the log once as a whole:
-    # fewer checkpoints, less log. As many bytes of log lie on the disk only while events come in by the million.
+    # Event ids are random, so between two checkpoints nearly every page of their index goes into the log once as a
+    # whole: fewer checkpoints, less log. So many bytes of log lie on the disk only while events come in by the million.
     "max_wal_size": "3GB",
     "max_parallel_workers_per_gather": "0",  # needs more /dev/shm than a container has by default
     "timezone": "UTC",

@@ -117,10 +117,13 @@ class PostgresLedgerReader:
         return [event_of_row(row) for row in await self._fetch(query, parameters)]
 
     async def _fetch(self, query: str, parameters: dict[str, object]) -> list[_Row]:
-        async with self._pool.connection() as connection, _without_transactions(connection):
-            async with connection.cursor(binary=True) as cursor:
-                await cursor.execute(_QUERIES[query], parameters)
-                return await cursor.fetchall()
+        async with (
+            self._pool.connection() as connection,
+            _without_transactions(connection),
+            connection.cursor(binary=True) as cursor,
+        ):
+            await cursor.execute(_QUERIES[query], parameters)
+            return await cursor.fetchall()
 
     async def _number(self, query: str, parameters: dict[str, object]) -> int:
         async with self._pool.connection() as connection:
