@@ -3,8 +3,8 @@
 Everything goes in through the recorder's append. At each size it prints what the last batches took, what stretches from
 all over the ledger take to read, decoded, and what the state of one conversation takes. In the end the large ledger
 and a new one of 50 thousand events, on the same server, are appended to and read in turns, so that whatever else the
-machine does meets both alike: `ledger_scale_append` and `ledger_scale_read`, where 1.25 is a quarter more. It takes up to 8 GB
-in a temporary folder.
+machine does meets both alike: `ledger_scale_append` and `ledger_scale_read`, where 1.25 is a quarter more. It takes up
+to 8 GB in a temporary folder.
 """
 
 from __future__ import annotations
