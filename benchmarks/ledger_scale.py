@@ -139,9 +139,11 @@ async def _compare(large: GrowingLedger, small: GrowingLedger) -> None:
     appended: tuple[list[float], list[float]] = [], []
     read: tuple[list[float], list[float]] = [], []
     for _ in range(ROUNDS):
-        for each, append_us, read_us in zip((large, small), appended, read, strict=True):
-            append_us += await each.append(BATCHES_PER_ROUND * EVENTS_PER_BATCH)
-            read_us.append(await each.read(EVENTS_READ))
+        for each, seconds in zip((large, small), appended, strict=True):
+            seconds += await each.append(BATCHES_PER_ROUND * EVENTS_PER_BATCH)
+    for _ in range(ROUNDS):
+        for each, costs_us in zip((large, small), read, strict=True):
+            costs_us.append(await each.read(EVENTS_READ))
     costs = [statistics.mean(each) / EVENTS_PER_BATCH * 1e6 for each in appended]
     report("ledger_scale_append", names[0], costs[0], costs[1], names[1])
     report("ledger_scale_read", names[0], statistics.median(read[0]), statistics.median(read[1]), names[1])

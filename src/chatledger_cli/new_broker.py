@@ -62,7 +62,8 @@ async def meet_broker(place: Place, backends: Backends, say: Say) -> None:
 
 
 def _say(restored: Restored, say: Say) -> None:
-    say(f"{restored.conversations} conversations put back from the ledger: this broker is new to it")
+    if restored.conversations:
+        say(f"{restored.conversations} conversations put back from the ledger: this broker is new to it")
     if restored.refilled.events:
         say(f"{restored.refilled.events} events put back on their topics: not every service had handled them")
     if restored.again:
