@@ -1,10 +1,13 @@
-"""Every benchmark, one after another: `make bench`. One JSON line each; a name as argument runs only that one."""
+"""Every benchmark, one after another: `make bench`. One JSON line each; a name as argument runs only that one.
+
+`ledger` runs all those of the ledger, `ledger_scale` only the long one.
+"""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import campaign, dialog, ingress, line, matching
+from benchmarks import campaign, dialog, ingress, ledger, ledger_fold, ledger_scale, line, matching
 
 BENCHMARKS = {
     "ingress": ingress.run,
@@ -12,17 +15,21 @@ BENCHMARKS = {
     "line": line.run,
     "matching": matching.run,
     "campaign": campaign.run,
+    "ledger": ledger.run,
+    "ledger_fold": ledger_fold.run,
+    "ledger_scale": ledger_scale.run,
 }
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all. Returns the exit code."""
+    """Run the named benchmarks, with those whose names begin so, or all. Returns the exit code."""
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         print(f"no benchmark {unknown[0]!r}: choose from {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    for name in names or BENCHMARKS:
-        BENCHMARKS[name]()
+    for name, run in BENCHMARKS.items():
+        if not names or any(name == chosen or name.startswith(f"{chosen}_") for chosen in names):
+            run()
     return 0
 
 
