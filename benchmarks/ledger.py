@@ -1,175 +1,399 @@
-"""The ledger beside other event stores on the same Postgres server: appending, and reading in order.
+"""The ledger on Postgres: what appending, reading and folding cost, and what a moment of one conversation costs.
 
-`ledger_append` puts batches of 500 events into each store in turns, with all indexes, each batch in one transaction
-that is on the disk when it returns. `ledger_read` reads all of it and makes event objects; `ledger_read_rows` only
-fetches what was stored. All of them get the same events. `ledger_event_bytes` says how large these are as JSON, and
-`ledger_disk_bytes` what they take up with their indexes.
+`ledger` puts batches of 500 events into the ledger and into other event stores on the same Postgres server, in turns,
+with all indexes and with fsync; then it reads all of it in order, decoded to event objects and as rows. `ledger_fold`
+folds a million events, and asks for single conversations as they were at a moment. `ledger_scale` says what an event
+costs from 50 thousand to 5 million events.
+
+Every store gets the same events, and ours and the peers take turns. emmett needs Node and npm.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import random
+import re
+import shutil
 import statistics
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from itertools import islice
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import cache
+from hashlib import md5
+from itertools import count, islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from uuid import UUID
 
-import psycopg
-import uvloop
+import orjson
+from eventsourcing.persistence import DatetimeAsISO, JSONTranscoder, Mapper, Notification, StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from eventsourcing.utils import get_topic
+from psycopg.conninfo import conninfo_to_dict
 
-from benchmarks.ledger_history import batches, records
-from benchmarks.ledger_peers import EmmettPeer, EventsourcingPeer, emmett_batches, why_emmett_cannot_run
 from benchmarks.report import report
-from chatledger.adapters.clock import SystemClock
 from chatledger.adapters.ledger_records import ledger_record
-from chatledger.adapters.postgres import migrate, open_pool
-from chatledger.ports import ConsumedRecord
+from chatledger.adapters.postgres import open_pool
+from chatledger.ports import ConsumedRecord, Selection
+from chatledger.replay import fold_ledger, state_hash
+from chatledger_cli.kinds import CONVERSATION, KINDS
+from chatledger_ledger.moments import Moment
 from chatledger_ledger.postgres_ledger import ROLE, PostgresLedger
+from chatledger_ledger.time_travel import TimeTravel
+from tests.support.ledger import as_records, conversation_of, history, open_ledger
 from tests.support.postgres import fresh_database, temporary_postgres
 
-EVENTS_PER_BATCH = 500
-BATCHES_PER_ROUND = 20
-APPEND_ROUNDS = 9
-READ_ROUNDS = 7
-PEER_EVENTS_PER_PAGE = 1_000
-"""The peer is fastest with pages of this size, as we are."""
+BATCH, COMPARED_BATCHES, COMPARED_ROUNDS = 500, 20, 9
+FOLDED_EVENTS, MOMENTS = 1_000_000, 301
+SIZES = (50_000, 250_000, 1_000_000, 2_500_000, 5_000_000)
+WARM_UP_EVENTS, SCALE_EVENTS_MAX = 400_000, 250_000
+SCALE_TURN_EVENTS, SCALE_ROUNDS = 10_000, 15
+STRETCHES = 20
 
+Batch = list[ConsumedRecord]
 Turn = Callable[[], Awaitable[float]]
+"""Does what is measured, and returns the figure."""
+
+CLIENT = b"10000000"
+CLIENTS_AT_A_TIME = 100
+"""A client's events lie as far apart as in a shop's busy hour."""
+ID_OR_CLIENT = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|" + CLIENT)
+DIALOGUE = as_records(history(CLIENT.decode()))
+"""A customer says five things, the flow decides, replies are sent, the order is billed."""
 
 
-@asynccontextmanager
-async def new_ledger(url: str) -> AsyncIterator[PostgresLedger]:
-    """The ledger in that empty database, as the recorder's process has it."""
-    await migrate(url, schema="ledger", package="chatledger_ledger")
-    pool = await open_pool(url, role=ROLE)
-    try:
-        yield PostgresLedger(pool, incarnation="benchmark", clock=SystemClock())
-    finally:
-        await pool.close()
+def batches() -> Iterator[Batch]:
+    """An endless history in batches, as the recorder takes it in: that dialogue with one client after another."""
+    records = _records()
+    while True:
+        yield list(islice(records, BATCH))
 
 
-async def in_turns(contestants: Mapping[str, Turn], rounds: int) -> dict[str, float]:
-    """Let each have its turn, round by round; return the median of each one's rates, in events/s."""
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, turn in contestants.items():
-            rates[name].append(await turn())
-    return {name: statistics.median(found) for name, found in rates.items()}
+def _records() -> Iterator[ConsumedRecord]:
+    offsets: dict[tuple[str, int], Iterator[int]] = defaultdict(count)
+    for first in count(0, CLIENTS_AT_A_TIME):
+        for step in zip(*(_dialogue_with(first + number) for number in range(CLIENTS_AT_A_TIME)), strict=True):
+            for number, (topic, key, value, headers) in enumerate(step):
+                partition = number % 4
+                offset = next(offsets[topic, partition])
+                yield ConsumedRecord(
+                    topic=topic, partition=partition, offset=offset, key=key, value=value, headers=headers
+                )
 
 
-async def measure() -> None:
+def _dialogue_with(number: int) -> list[tuple[str, bytes, bytes, tuple[tuple[str, bytes], ...]]]:
+    """The dialogue's records with other ids, so that nothing but their length is as it was."""
+    client = client_of(number).encode()
+
+    @cache
+    def other(found: bytes) -> bytes:
+        return client if found == CLIENT else str(UUID(bytes=md5(found + client).digest())).encode()
+
+    def renamed(value: bytes | None) -> bytes:
+        return ID_OR_CLIENT.sub(lambda match: other(match.group()), value or b"")
+
+    return [
+        (each.topic, renamed(each.key), renamed(each.value), tuple((name, renamed(has)) for name, has in each.headers))
+        for each in DIALOGUE
+    ]
+
+
+def client_of(number: int) -> str:
+    """The id of the client of that number; as long as any other's."""
+    return str(int(CLIENT) + number)
+
+
+class Recorded:
+    """A domain event of `eventsourcing`: its mapper puts whatever was stored into the object's attributes."""
+
+    originator_id: str
+    originator_version: int
+
+
+class Eventsourcing:
+    """The library `eventsourcing` with its Postgres recorder, as its applications use it: text ids, JSON, no cipher."""
+
+    name = "eventsourcing"
+
+    def __init__(self, url: str) -> None:
+        at = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+        self.store = PostgresDatastore(
+            at["dbname"], at["host"], at["port"], at["user"], at["password"], originator_id_type="text"
+        )
+        self.recorder = PostgresApplicationRecorder(self.store)
+        self.recorder.create_table()
+        transcoder = JSONTranscoder()
+        transcoder.register(DatetimeAsISO())
+        self._mapper: Mapper[str] = Mapper(transcoder)
+        self._versions: dict[str, int] = defaultdict(int)
+
+    def stored(self, record: ConsumedRecord) -> StoredEvent:
+        """What the library's mapper would make of the event; not a part of what is measured."""
+        kept = ledger_record(record)
+        self._versions[kept.stream] += 1
+        state = {
+            "id": kept.id,
+            "type": kept.type,
+            "timestamp": {"_type_": "datetime_iso", "_data_": kept.occurred_at.isoformat()},
+            "metadata": orjson.Fragment(kept.metadata),
+            "data": orjson.Fragment(kept.data),
+        }
+        return StoredEvent(kept.stream, self._versions[kept.stream], get_topic(Recorded), orjson.dumps(state))
+
+    def pages(self) -> Iterator[Sequence[Notification]]:
+        """The whole log, in pages of the size at which it is fastest."""
+        start = 1
+        while page := self.recorder.select_notifications(start, 1_000):
+            yield page
+            start = page[-1].id + 1
+
+    def decoded(self, events: Sequence[StoredEvent]) -> list[Any]:
+        return [self._mapper.to_domain_event(event) for event in events]
+
+
+class Emmett:
+    """emmett-postgresql in a Node process, which reads its batches before it begins, and says what appending took."""
+
+    here = Path(__file__).parent / "emmett"
+    installed = Path(__file__).parents[1] / "build" / "benchmarks-emmett"
+    name = "emmett-postgresql"
+
+    def __init__(self, url: str, history: Sequence[Batch]) -> None:
+        shutil.copytree(self.here, self.installed, dirs_exist_ok=True)
+        install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+        subprocess.run(install, cwd=self.installed, timeout=300, check=True)
+        with tempfile.NamedTemporaryFile(suffix=".ndjson") as file:
+            file.writelines(self._line(batch) for batch in history)
+            file.flush()
+            self._process = subprocess.Popen(
+                ["node", "append.mjs", url, file.name],
+                cwd=self.installed,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+            )
+            self._answer()
+
+    def append(self, count: int) -> float:
+        """Append so many batches; return the seconds that it took."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"%d\n" % count)
+        return float(self._answer())
+
+    def close(self) -> None:
+        self._process.communicate(timeout=30)
+
+    def _answer(self) -> bytes:
+        assert self._process.stdout is not None
+        if line := self._process.stdout.readline():
+            return line
+        raise RuntimeError(f"emmett ended with exit code {self._process.wait()}")
+
+    @staticmethod
+    def _line(batch: Batch) -> bytes:
+        events = [
+            {"type": each.type, "data": orjson.Fragment(each.data), "metadata": orjson.Fragment(each.metadata)}
+            for each in map(ledger_record, batch)
+        ]
+        return orjson.dumps(events) + b"\n"
+
+
+async def in_turns(
+    turns: dict[str, Turn], rounds: int, middle: Callable[[list[float]], float] = statistics.median
+) -> dict[str, float]:
+    """Let each have its turn, round by round, the first to warm up; return the middle of each one's figures."""
+    figures: dict[str, list[float]] = {name: [] for name in turns}
+    for _ in range(1 + rounds):
+        for name, turn in turns.items():
+            figures[name].append(await turn())
+    return {name: middle(found[1:]) for name, found in figures.items()}
+
+
+async def compare() -> None:
+    """Print ledger_append, once for each peer, ledger_read and ledger_read_rows."""
+    work = list(islice(batches(), (1 + COMPARED_ROUNDS) * COMPARED_BATCHES))
     with (
         temporary_postgres() as server,
-        fresh_database(server) as our_url,
-        fresh_database(server) as eventsourcing_url,
+        fresh_database(server) as url,
+        fresh_database(server) as peer_url,
         fresh_database(server) as emmett_url,
     ):
-        rounds = 1 + APPEND_ROUNDS
-        history = list(islice(batches(records(), EVENTS_PER_BATCH), rounds * BATCHES_PER_ROUND))
-        peer = EventsourcingPeer(eventsourcing_url)
-        try:
-            async with new_ledger(our_url) as ledger:
-                await _append(ledger, peer, emmett_url, history)
-                _sizes(our_url, eventsourcing_url, peer, history)
-                await _read(ledger, peer)
-        finally:
-            peer.close()
-
-
-async def _append(
-    ledger: PostgresLedger, peer: EventsourcingPeer, emmett_url: str, history: list[list[ConsumedRecord]]
-) -> None:
-    events = BATCHES_PER_ROUND * EVENTS_PER_BATCH
-    ours, theirs = iter(history), iter([peer.prepared(batch) for batch in history])
-
-    async def append_ours() -> float:
-        taken = list(islice(ours, BATCHES_PER_ROUND))
-        started_at = time.perf_counter()
-        for batch in taken:
-            await ledger.append(batch)
-        return events / (time.perf_counter() - started_at)
-
-    async def append_theirs() -> float:
-        taken = list(islice(theirs, BATCHES_PER_ROUND))
-        started_at = time.perf_counter()
-        for batch in taken:
-            peer.append(batch)
-        return events / (time.perf_counter() - started_at)
-
-    contestants: dict[str, Turn] = {"ours": append_ours, peer.name: append_theirs}
-    missing = why_emmett_cannot_run()
-    if missing:
-        rates = await _warmed_up(contestants)
-    else:
-        with emmett_batches(history) as file:
-            emmett = EmmettPeer(emmett_url, file)
-
-            async def append_emmett() -> float:
-                return events / emmett.append(BATCHES_PER_ROUND)
-
-            rates = await _warmed_up({**contestants, emmett.name: append_emmett})
+        peer, emmett = Eventsourcing(peer_url), Emmett(emmett_url, work)
+        async with open_ledger(url) as ledger:
+            await _compare_appending(ledger, peer, emmett, work)
             emmett.close()
-    our_rate = rates.pop("ours")
-    for name, rate in sorted(rates.items(), key=lambda each: each[1]):
-        report("ledger_append", "events/s", our_rate, rate, f"{name} ({missing})" if missing else name)
+            await _compare_reading(ledger, peer)
+        peer.store.close()
 
 
-async def _warmed_up(contestants: Mapping[str, Turn]) -> dict[str, float]:
-    await in_turns(contestants, rounds=1)
-    return await in_turns(contestants, APPEND_ROUNDS)
+async def _compare_appending(ledger: PostgresLedger, peer: Eventsourcing, emmett: Emmett, work: list[Batch]) -> None:
+    events = COMPARED_BATCHES * BATCH
+    ours, theirs = iter(work), iter([[peer.stored(record) for record in batch] for batch in work])
+
+    async def append_to_peer() -> float:
+        turn = list(islice(theirs, COMPARED_BATCHES))
+        started_at = perf_counter()
+        for batch in turn:
+            peer.recorder.insert_events(batch)
+        return (perf_counter() - started_at) / events * 1e6
+
+    async def append_to_emmett() -> float:
+        return emmett.append(COMPARED_BATCHES) / events * 1e6
+
+    turns: dict[str, Turn] = {
+        "ours": lambda: append_us(ledger, ours, events),
+        peer.name: append_to_peer,
+        emmett.name: append_to_emmett,
+    }
+    us = await in_turns(turns, COMPARED_ROUNDS)
+    for name in (peer.name, emmett.name):
+        report("ledger_append", "events/s", 1e6 / us["ours"], 1e6 / us[name], name)
 
 
-def _sizes(our_url: str, peer_url: str, peer: EventsourcingPeer, history: list[list[ConsumedRecord]]) -> None:
-    kept = [ledger_record(record) for record in history[0]]
-    ours = statistics.mean(len(each.data) + len(each.metadata) for each in kept)
-    theirs = statistics.mean(len(each.state) for each in peer.prepared(history[0]))
-    report("ledger_event_bytes", "bytes of JSON per event", ours, theirs, peer.name)
-    events = sum(map(len, history))
-    on_disk = [_disk_bytes(our_url, "ledger.events"), _disk_bytes(peer_url, "stored_events")]
-    report("ledger_disk_bytes", "bytes on disk per event", on_disk[0] / events, on_disk[1] / events, peer.name)
+async def _compare_reading(ledger: PostgresLedger, peer: Eventsourcing) -> None:
+    async def ours(rows: AsyncIterator[object]) -> float:
+        started_at = perf_counter()
+        return sum([1 async for _ in rows]) / (perf_counter() - started_at)
+
+    async def theirs(take: Callable[[Sequence[Notification]], list[Any]]) -> float:
+        started_at = perf_counter()
+        return sum(len(take(page)) for page in peer.pages()) / (perf_counter() - started_at)
+
+    turns: dict[str, Turn] = {"ours": lambda: ours(ledger.read()), "peer": lambda: theirs(peer.decoded)}
+    rates = await in_turns(turns, COMPARED_ROUNDS)
+    report("ledger_read", "events/s", rates["ours"], rates["peer"], f"{peer.name}: select_notifications and mapper")
+    turns = {"ours": lambda: ours(ledger.records()), "peer": lambda: theirs(list)}
+    rates = await in_turns(turns, COMPARED_ROUNDS)
+    report("ledger_read_rows", "rows/s", rates["ours"], rates["peer"], f"{peer.name}: select_notifications")
 
 
-def _disk_bytes(url: str, table: str) -> int:
-    with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT pg_total_relation_size(%s::regclass)", [table]).fetchone()
-    assert row is not None
-    return int(row[0])
+async def fold() -> None:
+    """Print ledger_fold, ledger_fold_s and ledger_state_at."""
+    with temporary_postgres() as server, fresh_database(server) as url, fresh_database(server) as peer_url:
+        peer = Eventsourcing(peer_url)
+        async with open_ledger(url) as ledger:
+            for batch in islice(batches(), FOLDED_EVENTS // BATCH):
+                await ledger.append(batch)
+                peer.recorder.insert_events([peer.stored(record) for record in batch])
+            await _fold_all(ledger, url, peer)
+            await _ask_for_moments(ledger, url, peer)
+        peer.store.close()
 
 
-async def _read(ledger: PostgresLedger, peer: EventsourcingPeer) -> None:
-    async def our_events() -> float:
-        events, started_at = 0, time.perf_counter()
-        async for _ in ledger.read():
-            events += 1
-        return events / (time.perf_counter() - started_at)
-
-    async def their_events() -> float:
-        events, started_at = 0, time.perf_counter()
-        for page in peer.pages(PEER_EVENTS_PER_PAGE):
-            events += len(peer.decoded(page))
-        return events / (time.perf_counter() - started_at)
-
-    async def our_rows() -> float:
-        events, started_at = 0, time.perf_counter()
-        async for _ in ledger.records():
-            events += 1
-        return events / (time.perf_counter() - started_at)
-
-    async def their_rows() -> float:
-        started_at = time.perf_counter()
-        events = sum(map(len, peer.pages(PEER_EVENTS_PER_PAGE)))
-        return events / (time.perf_counter() - started_at)
-
-    rates = await in_turns({"ours": our_events, "theirs": their_events}, READ_ROUNDS)
-    report("ledger_read", "events/s", rates["ours"], rates["theirs"], f"{peer.name}: select_notifications and mapper")
-    rates = await in_turns({"ours": our_rows, "theirs": their_rows}, READ_ROUNDS)
-    report("ledger_read_rows", "rows/s", rates["ours"], rates["theirs"], f"{peer.name}: select_notifications")
+async def _fold_all(ledger: PostgresLedger, url: str, peer: Eventsourcing) -> None:
+    started_at = perf_counter()
+    states = await fold_ledger(ledger.read())
+    ours = FOLDED_EVENTS / (perf_counter() - started_at)
+    started_at = perf_counter()
+    theirs = sum(len(peer.decoded(page)) for page in peer.pages()) / (perf_counter() - started_at)
+    report("ledger_fold", "events/s", ours, theirs, f"{peer.name}: only decoded, not folded")
+    started_at = perf_counter()
+    hashes = await asyncio.gather(*(_fold_in_a_process(url, seed) for seed in ("1", "2")))
+    seconds = perf_counter() - started_at
+    assert hashes == [state_hash(states)] * 2
+    unit = f"s for {FOLDED_EVENTS:,} events, all of them in each of two processes at a time"
+    report("ledger_fold_s", unit, seconds, None, None)
 
 
-def run() -> None:
-    """Print ledger_append, ledger_event_bytes, ledger_disk_bytes, ledger_read and ledger_read_rows."""
-    uvloop.run(measure())
+async def _fold_in_a_process(url: str, hash_seed: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "chatledger_ledger.fold_hash", str(FOLDED_EVENTS)),
+        env={**os.environ, "CHATLEDGER_DATABASE": url, "PYTHONHASHSEED": hash_seed},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    return printed.decode().strip()
 
 
-if __name__ == "__main__":
-    run()
+async def _ask_for_moments(ledger: PostgresLedger, url: str, peer: Eventsourcing) -> None:
+    """What `chatledger state ID --at TIME` asks, of another conversation each time; the peer is asked for the same."""
+    pool = await open_pool(url, connections_max=1, role=ROLE)
+    travel, chosen = TimeTravel(pool, KINDS), random.Random(1)
+    clients = FOLDED_EVENTS // len(DIALOGUE) // CLIENTS_AT_A_TIME * CLIENTS_AT_A_TIME
+    conversations = [conversation_of(client_of(chosen.randrange(clients))) for _ in range(1 + MOMENTS)]
+    streams = [Selection(stream=f"conversation-{conversation}") for conversation in conversations]
+    ninths = [[event async for event in ledger.read(stream)][8] for stream in streams]
+    ours, theirs = iter(zip(conversations, ninths, strict=True)), iter(conversations)
+
+    async def state() -> float:
+        conversation, ninth = next(ours)
+        started_at = perf_counter()
+        known = await travel.state(CONVERSATION.name, conversation, Moment(time=ninth.recorded_at))
+        took_ms = (perf_counter() - started_at) * 1_000
+        assert known is not None
+        assert known.last_event is not None
+        assert known.last_event.recorded_at == ninth.recorded_at
+        return took_ms
+
+    async def peer_events() -> float:
+        started_at = perf_counter()
+        found = peer.decoded(peer.recorder.select_events(f"conversation-{next(theirs)}", lte=9))
+        took_ms = (perf_counter() - started_at) * 1_000
+        assert len(found) == 9
+        return took_ms
+
+    ms = await in_turns({"ours": state, "peer": peer_events}, MOMENTS)
+    name = f"{peer.name}: the same stream up to a version, only decoded, not folded"
+    report("ledger_state_at", "ms", ms["ours"], ms["peer"], name)
+    await pool.close()
+
+
+async def scale() -> None:
+    """Print what an event costs at each size; then ledger_scale_append and ledger_scale_read.
+
+    These two take turns at the largest size and in a small ledger on the same server, so that whatever else the machine
+    does meets both alike: 1.25 is a quarter more. It takes up to 8 GB in a temporary folder.
+    """
+    with temporary_postgres() as server:
+        # The server's buffers are touched for the first time, which the operating system takes its time for.
+        with fresh_database(server) as url:
+            async with open_ledger(url) as ledger:
+                await append_us(ledger, batches(), WARM_UP_EVENTS)
+        with fresh_database(server) as url, fresh_database(server) as small_url:
+            async with open_ledger(url) as large, open_ledger(small_url) as small:
+                await _compare_sizes(large, small)
+
+
+async def _compare_sizes(large: PostgresLedger, small: PostgresLedger) -> None:
+    history, small_history, events = batches(), batches(), 0
+    for size in SIZES:
+        measured = min(size - events, SCALE_EVENTS_MAX)
+        await append_us(large, history, size - events - measured)
+        append, read, events = await append_us(large, history, measured), await read_us(large, SIZES[0]), size
+        print(json.dumps({"events": size, "append_us": round(append, 1), "read_us": round(read, 1)}), flush=True)
+    await append_us(small, small_history, SIZES[0])
+    unit, peer_name = f"µs per event at {SIZES[-1]:,} events", f"ours at {SIZES[0]:,} events"
+    appending: dict[str, Turn] = {
+        "large": lambda: append_us(large, history, SCALE_TURN_EVENTS),
+        "small": lambda: append_us(small, small_history, SCALE_TURN_EVENTS),
+    }
+    # Their mean, not their median: a checkpoint's pause is a part of what an event costs.
+    found = await in_turns(appending, SCALE_ROUNDS, statistics.mean)
+    report("ledger_scale_append", unit, found["large"], found["small"], peer_name)
+    reading: dict[str, Turn] = {"large": lambda: read_us(large, SIZES[0]), "small": lambda: read_us(small, SIZES[0])}
+    found = await in_turns(reading, SCALE_ROUNDS)
+    report("ledger_scale_read", unit, found["large"], found["small"], peer_name)
+
+
+async def append_us(ledger: PostgresLedger, history: Iterator[Batch], events: int) -> float:
+    """Append so many events; return the cost of one in µs."""
+    seconds = 0.0
+    for batch in islice(history, events // BATCH):
+        started_at = perf_counter()
+        await ledger.append(batch)
+        seconds += perf_counter() - started_at
+    return seconds / max(events, 1) * 1e6
+
+
+async def read_us(ledger: PostgresLedger, events: int) -> float:
+    """Read so many events, decoded, in stretches from all over the ledger; return the cost of one in µs."""
+    length, last, found = events // STRETCHES, await ledger.last_position(), 0
+    started_at = perf_counter()
+    for after in range(0, last - length + 1, (last - length) // (STRETCHES - 1) or 1):
+        found += sum([1 async for _ in ledger.read(Selection(after=after, until_position=after + length))])
+    return (perf_counter() - started_at) / found * 1e6
