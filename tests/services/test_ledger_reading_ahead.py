@@ -14,11 +14,11 @@ from chatledger import topics
 from chatledger.adapters.clock import SystemClock
 from chatledger.adapters.ledger_reader import PostgresLedgerReader, filters_of
 from chatledger.adapters.ledger_records import ledger_event
-from chatledger.adapters.postgres import Pool, migrate, open_pool
+from chatledger.adapters.postgres import Pool
 from chatledger.adapters.sql_files import named_statements
 from chatledger.ports import LedgerEvent, Selection
-from chatledger_ledger.postgres_ledger import ROLE, PostgresLedger
-from tests.support.ledger import as_records, conversation_of, history
+from chatledger_ledger.postgres_ledger import PostgresLedger
+from tests.support.ledger import as_records, conversation_of, history, recorder_pool
 
 pytestmark = pytest.mark.postgres
 CLIENTS = 20
@@ -26,13 +26,11 @@ CLIENTS = 20
 
 @pytest.fixture(params=[1, 4], ids=["one connection", "four connections"])
 async def pool(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIterator[Pool]:
-    await migrate(postgres_url, schema="ledger", package="chatledger_ledger")
-    opened = await open_pool(postgres_url, connections_max=request.param, role=ROLE)
-    ledger = PostgresLedger(opened, incarnation="tests", clock=SystemClock())
-    for client in range(CLIENTS):
-        await ledger.append(as_records(history(str(client)), first_offset=client * 1_000))
-    yield opened
-    await opened.close()
+    async with recorder_pool(postgres_url, connections_max=request.param) as opened:
+        ledger = PostgresLedger(opened, incarnation="tests", clock=SystemClock())
+        for client in range(CLIENTS):
+            await ledger.append(as_records(history(str(client)), first_offset=client * 1_000))
+        yield opened
 
 
 async def events_of(reader: PostgresLedgerReader, selection: Selection) -> list[LedgerEvent]:

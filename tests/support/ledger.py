@@ -96,10 +96,10 @@ def as_records(placed: Iterable[tuple[str, Envelope]], *, first_offset: int = 0)
 
 
 @asynccontextmanager
-async def recorder_pool(url: str) -> AsyncIterator[Pool]:
+async def recorder_pool(url: str, *, connections_max: int = 4) -> AsyncIterator[Pool]:
     """A migrated database, seen with the recorder's rights."""
     await migrate(url, schema="ledger", package="chatledger_ledger")
-    pool = await open_pool(url, role=ROLE)
+    pool = await open_pool(url, connections_max=connections_max, role=ROLE)
     try:
         yield pool
     finally:
