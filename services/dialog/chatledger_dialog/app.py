@@ -7,7 +7,6 @@ then. The process has to end after it, by `os._exit`: a thread of Faust may hang
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import gc
 import time
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from chatledger_dialog.handlers import BatchHandler
 from chatledger_dialog.inventory import InventoryReader
 from chatledger_dialog.lean_transport import require_tested_faust
 from chatledger_dialog.settings import SERVICE, DialogSettings
+from chatledger_dialog.watchdog import Watchdog
 
 STUCK_AFTER_S = 60.0
 """A worker with lag and no progress for so long is taken for stuck, as is one whose event loop stands still."""
@@ -151,7 +151,6 @@ async def _work(edge: DialogEdge, stop: asyncio.Event, *beside: asyncio.Future[N
             await asyncio.wait_for(edge.drain(), DRAIN_TIMEOUT_S)
             log.info("dialog.drained")
     finally:
-        faulthandler.cancel_dump_traceback_later()
         for task in (starting, stopping, crashed, watching):
             if task is not None:
                 task.cancel()
@@ -162,32 +161,32 @@ async def _watch(edge: DialogEdge) -> None:
     """Tell the lag, and raise OutsideUnavailable where the worker is behind but makes no progress."""
     moving_at = settled_at = asked_at = time.monotonic()
     preparing = asyncio.ensure_future(edge.prepare_assigned())
-    while True:
-        if preparing.done():
-            preparing.result()
-            preparing = asyncio.ensure_future(edge.prepare_assigned())
-        # The loop itself may stand still: then nothing renews this, and the process ends with a traceback.
-        faulthandler.dump_traceback_later(STUCK_AFTER_S, exit=True)
-        if time.monotonic() - asked_at > ASK_ENDS_EVERY_S:
-            asked_at = time.monotonic()
-            await edge.ask_ends()
-        lags, now = edge.lag(), time.monotonic()
-        for partition, behind in lags.items():
-            metrics.LAG.labels(service=SERVICE, topic=topics.INBOUND, partition=str(partition)).set(behind)
-        if edge.recovering:
-            moving_at = now
-        else:
-            settled_at = now
-        if not any(lags.values()) or edge.preparing:
-            moving_at = now
-        moving_at = max(moving_at, edge.progress_at)
-        if now - moving_at > STUCK_AFTER_S:
-            raise OutsideUnavailable(
-                f"no progress for {STUCK_AFTER_S:.0f} s with a lag of {sum(lags.values())} records"
-            )
-        if now - settled_at > RECOVERY_MAX_S:
-            raise OutsideUnavailable(f"a rebalance or recovery has not ended in {RECOVERY_MAX_S:.0f} s")
-        await asyncio.sleep(WATCH_EVERY_S)
+    with Watchdog(STUCK_AFTER_S) as watchdog:
+        while True:
+            watchdog.alive()
+            if preparing.done():
+                preparing.result()
+                preparing = asyncio.ensure_future(edge.prepare_assigned())
+            if time.monotonic() - asked_at > ASK_ENDS_EVERY_S:
+                asked_at = time.monotonic()
+                await edge.ask_ends()
+            lags, now = edge.lag(), time.monotonic()
+            for partition, behind in lags.items():
+                metrics.LAG.labels(service=SERVICE, topic=topics.INBOUND, partition=str(partition)).set(behind)
+            if edge.recovering:
+                moving_at = now
+            else:
+                settled_at = now
+            if not any(lags.values()) or edge.preparing:
+                moving_at = now
+            moving_at = max(moving_at, edge.progress_at)
+            if now - moving_at > STUCK_AFTER_S:
+                raise OutsideUnavailable(
+                    f"no progress for {STUCK_AFTER_S:.0f} s with a lag of {sum(lags.values())} records"
+                )
+            if now - settled_at > RECOVERY_MAX_S:
+                raise OutsideUnavailable(f"a rebalance or recovery has not ended in {RECOVERY_MAX_S:.0f} s")
+            await asyncio.sleep(WATCH_EVERY_S)
 
 
 def _collect_garbage_seldom() -> None:
