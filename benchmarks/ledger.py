@@ -5,7 +5,7 @@ with all indexes and with fsync; then it reads all of it in order, decoded to ev
 folds a million events, and asks for single conversations as they were at a moment. `ledger_scale` says what an event
 costs from 50 thousand to 5 million events.
 
-Every store gets the same events, and ours and the peers take turns. emmett needs Node and npm.
+Every store gets the same events, and ours and the peers take turns. emmett needs Node and npm; without it is left out.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from hashlib import md5
 from itertools import count, islice
 from pathlib import Path
+from subprocess import PIPE
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -163,27 +164,31 @@ class Emmett:
     installed = Path(__file__).parents[1] / "build" / "benchmarks-emmett"
     name = "emmett-postgresql"
 
-    def __init__(self, url: str, history: Sequence[Batch]) -> None:
-        shutil.copytree(self.here, self.installed, dirs_exist_ok=True)
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Install it, and say why where that cannot be done: the other comparisons need no Node."""
+        shutil.copytree(cls.here, cls.installed, dirs_exist_ok=True)
         install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(install, cwd=self.installed, timeout=300, check=True)
+        try:
+            subprocess.run(install, cwd=cls.installed, timeout=300, check=True)
+        except (OSError, subprocess.SubprocessError) as why:
+            print(f"ledger_append: without emmett: {why}", file=sys.stderr)
+            return False
+        return True
+
+    def __init__(self, url: str, history: Sequence[Batch]) -> None:
         with tempfile.NamedTemporaryFile(suffix=".ndjson") as file:
             file.writelines(self._line(batch) for batch in history)
             file.flush()
-            self._process = subprocess.Popen(
-                ["node", "append.mjs", url, file.name],
-                cwd=self.installed,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-            )
+            node = ["node", "append.mjs", url, file.name]
+            self._process = subprocess.Popen(node, bufsize=0, cwd=self.installed, stdin=PIPE, stdout=PIPE)
             self._answer()
 
-    def append(self, count: int) -> float:
-        """Append so many batches; return the seconds that it took."""
+    def append_us(self, count: int) -> float:
+        """Append so many batches; return the cost of an event in µs."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"%d\n" % count)
-        return float(self._answer())
+        return float(self._answer()) / (count * BATCH) * 1e6
 
     def close(self) -> None:
         self._process.communicate(timeout=30)
@@ -223,15 +228,16 @@ async def compare() -> None:
         fresh_database(server) as peer_url,
         fresh_database(server) as emmett_url,
     ):
-        peer, emmett = Eventsourcing(peer_url), Emmett(emmett_url, work)
+        peer, emmett = Eventsourcing(peer_url), Emmett(emmett_url, work) if Emmett.is_installed() else None
         async with open_ledger(url) as ledger:
             await _compare_appending(ledger, peer, emmett, work)
-            emmett.close()
             await _compare_reading(ledger, peer)
         peer.store.close()
 
 
-async def _compare_appending(ledger: PostgresLedger, peer: Eventsourcing, emmett: Emmett, work: list[Batch]) -> None:
+async def _compare_appending(
+    ledger: PostgresLedger, peer: Eventsourcing, emmett: Emmett | None, work: list[Batch]
+) -> None:
     events = COMPARED_BATCHES * BATCH
     ours, theirs = iter(work), iter([[peer.stored(record) for record in batch] for batch in work])
 
@@ -242,17 +248,14 @@ async def _compare_appending(ledger: PostgresLedger, peer: Eventsourcing, emmett
             peer.recorder.insert_events(batch)
         return (perf_counter() - started_at) / events * 1e6
 
-    async def append_to_emmett() -> float:
-        return emmett.append(COMPARED_BATCHES) / events * 1e6
-
-    turns: dict[str, Turn] = {
-        "ours": lambda: append_us(ledger, ours, events),
-        peer.name: append_to_peer,
-        emmett.name: append_to_emmett,
-    }
+    turns: dict[str, Turn] = {"ours": lambda: append_us(ledger, ours, events), peer.name: append_to_peer}
+    if emmett is not None:
+        turns[emmett.name] = partial(asyncio.to_thread, emmett.append_us, COMPARED_BATCHES)
     us = await in_turns(turns, COMPARED_ROUNDS)
-    for name in (peer.name, emmett.name):
+    for name in list(turns)[1:]:
         report("ledger_append", "events/s", 1e6 / us["ours"], 1e6 / us[name], name)
+    if emmett is not None:
+        emmett.close()
 
 
 async def _compare_reading(ledger: PostgresLedger, peer: Eventsourcing) -> None:
@@ -293,21 +296,17 @@ async def _fold_all(ledger: PostgresLedger, url: str, peer: Eventsourcing) -> No
     theirs = sum(len(peer.decoded(page)) for page in peer.pages()) / (perf_counter() - started_at)
     report("ledger_fold", "events/s", ours, theirs, f"{peer.name}: only decoded, not folded")
     started_at = perf_counter()
-    hashes = await asyncio.gather(*(_fold_in_a_process(url, seed) for seed in ("1", "2")))
+    hashes = await asyncio.gather(*(asyncio.to_thread(_fold_in_a_process, url, seed) for seed in ("1", "2")))
     seconds = perf_counter() - started_at
     assert hashes == [state_hash(states)] * 2
     unit = f"s for {FOLDED_EVENTS:,} events, all of them in each of two processes at a time"
     report("ledger_fold_s", unit, seconds, None, None)
 
 
-async def _fold_in_a_process(url: str, hash_seed: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "chatledger_ledger.fold_hash", str(FOLDED_EVENTS)),
-        env={**os.environ, "CHATLEDGER_DATABASE": url, "PYTHONHASHSEED": hash_seed},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    printed, _ = await process.communicate()
-    return printed.decode().strip()
+def _fold_in_a_process(url: str, hash_seed: str) -> str:
+    fold_hash = [sys.executable, "-m", "chatledger_ledger.fold_hash", str(FOLDED_EVENTS)]
+    environment = {**os.environ, "CHATLEDGER_DATABASE": url, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(fold_hash, env=environment, stdout=PIPE, check=True, text=True).stdout.strip()
 
 
 async def _ask_for_moments(ledger: PostgresLedger, url: str, peer: Eventsourcing) -> None:
@@ -346,15 +345,17 @@ async def _ask_for_moments(ledger: PostgresLedger, url: str, peer: Eventsourcing
 async def scale() -> None:
     """Print what an event costs at each size; then ledger_scale_append and ledger_scale_read.
 
-    These two take turns at the largest size and in a small ledger on the same server, so that whatever else the machine
-    does meets both alike: 1.25 is a quarter more. It takes up to 8 GB in a temporary folder.
+    These two take turns at the largest size and in a small ledger, so that whatever else the machine does meets both
+    alike: 1.25 is a quarter more. Each has a server of its own, whose log and checkpoints are its own too. It takes up
+    to 10 GB in temporary folders.
     """
-    with temporary_postgres() as server:
-        # The server's buffers are touched for the first time, which the operating system takes its time for.
-        with fresh_database(server) as url:
-            async with open_ledger(url) as ledger:
-                await append_us(ledger, batches(), WARM_UP_EVENTS)
-        with fresh_database(server) as url, fresh_database(server) as small_url:
+    with temporary_postgres() as server, temporary_postgres() as small_server:
+        # A server's buffers are touched for the first time, which the operating system takes its time for.
+        for each in (server, small_server):
+            with fresh_database(each) as url:
+                async with open_ledger(url) as ledger:
+                    await append_us(ledger, batches(), WARM_UP_EVENTS)
+        with fresh_database(server) as url, fresh_database(small_server) as small_url:
             async with open_ledger(url) as large, open_ledger(small_url) as small:
                 await _compare_sizes(large, small)
 
