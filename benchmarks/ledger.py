@@ -11,7 +11,6 @@ Every store gets the same events, and ours and the peers take turns. emmett need
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import re
@@ -32,6 +31,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import psycopg
 from eventsourcing.persistence import DatetimeAsISO, JSONTranscoder, Mapper, Notification, StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from eventsourcing.utils import get_topic
@@ -52,9 +52,14 @@ from tests.support.postgres import fresh_database, temporary_postgres
 BATCH, COMPARED_BATCHES, COMPARED_ROUNDS = 500, 20, 9
 FOLDED_EVENTS, MOMENTS = 1_000_000, 301
 SIZES = (50_000, 250_000, 1_000_000, 2_500_000, 5_000_000)
-WARM_UP_EVENTS, SCALE_EVENTS_MAX = 400_000, 250_000
-SCALE_TURN_EVENTS, SCALE_ROUNDS = 10_000, 15
-STRETCHES = 20
+SCALE_TURN_EVENTS, SCALE_ROUNDS, STRETCHES = 10_000, 10, 20
+TOUCH_BUFFERS = (
+    "CREATE TABLE touched (filler text)",
+    "INSERT INTO touched SELECT repeat(md5(n::text), 25) FROM generate_series(1, 1300000) n",
+    "DROP TABLE touched",
+    "CHECKPOINT",
+)
+"""The operating system takes its time for a server's buffers when they are used for the first time."""
 
 Batch = list[ConsumedRecord]
 Turn = Callable[[], Awaitable[float]]
@@ -230,14 +235,12 @@ async def compare() -> None:
     ):
         peer, emmett = Eventsourcing(peer_url), Emmett(emmett_url, work) if Emmett.is_installed() else None
         async with open_ledger(url) as ledger:
-            await _compare_appending(ledger, peer, emmett, work)
-            await _compare_reading(ledger, peer)
+            await _appending(ledger, peer, emmett, work)
+            await _reading(ledger, peer)
         peer.store.close()
 
 
-async def _compare_appending(
-    ledger: PostgresLedger, peer: Eventsourcing, emmett: Emmett | None, work: list[Batch]
-) -> None:
+async def _appending(ledger: PostgresLedger, peer: Eventsourcing, emmett: Emmett | None, work: list[Batch]) -> None:
     events = COMPARED_BATCHES * BATCH
     ours, theirs = iter(work), iter([[peer.stored(record) for record in batch] for batch in work])
 
@@ -258,7 +261,7 @@ async def _compare_appending(
         emmett.close()
 
 
-async def _compare_reading(ledger: PostgresLedger, peer: Eventsourcing) -> None:
+async def _reading(ledger: PostgresLedger, peer: Eventsourcing) -> None:
     async def ours(rows: AsyncIterator[object]) -> float:
         started_at = perf_counter()
         return sum([1 async for _ in rows]) / (perf_counter() - started_at)
@@ -343,42 +346,39 @@ async def _ask_for_moments(ledger: PostgresLedger, url: str, peer: Eventsourcing
 
 
 async def scale() -> None:
-    """Print what an event costs at each size; then ledger_scale_append and ledger_scale_read.
+    """Print ledger_scale_append and ledger_scale_read once for each size.
 
-    These two take turns at the largest size and in a small ledger, so that whatever else the machine does meets both
-    alike: 1.25 is a quarter more. Each has a server of its own, whose log and checkpoints are its own too. It takes up
-    to 10 GB in temporary folders.
+    At each size the ledger takes turns with one of 50 thousand events, so that whatever else the machine does meets
+    both alike: 1.25 is a quarter more. Each has a server, a log and checkpoints of its own. It takes 15 GB of disk.
     """
     with temporary_postgres() as server, temporary_postgres() as small_server:
-        # A server's buffers are touched for the first time, which the operating system takes its time for.
         for each in (server, small_server):
-            with fresh_database(each) as url:
-                async with open_ledger(url) as ledger:
-                    await append_us(ledger, batches(), WARM_UP_EVENTS)
-        with fresh_database(server) as url, fresh_database(small_server) as small_url:
-            async with open_ledger(url) as large, open_ledger(small_url) as small:
-                await _compare_sizes(large, small)
+            with psycopg.connect(each.url, autocommit=True) as connection:
+                for statement in TOUCH_BUFFERS:
+                    connection.execute(statement)
+        with fresh_database(server) as url:
+            async with open_ledger(url) as ledger:
+                history = batches()
+                for size in SIZES:
+                    await append_us(ledger, history, size - await ledger.last_position())
+                    with fresh_database(small_server) as small_url:
+                        async with open_ledger(small_url) as small:
+                            await _compare_sizes(ledger, history, small, f"µs per event at {size:,} events")
 
 
-async def _compare_sizes(large: PostgresLedger, small: PostgresLedger) -> None:
-    history, small_history, events = batches(), batches(), 0
-    for size in SIZES:
-        measured = min(size - events, SCALE_EVENTS_MAX)
-        await append_us(large, history, size - events - measured)
-        append, read, events = await append_us(large, history, measured), await read_us(large, SIZES[0]), size
-        print(json.dumps({"events": size, "append_us": round(append, 1), "read_us": round(read, 1)}), flush=True)
+async def _compare_sizes(large: PostgresLedger, history: Iterator[Batch], small: PostgresLedger, unit: str) -> None:
+    small_history, peer_name = batches(), f"ours at {SIZES[0]:,} events"
     await append_us(small, small_history, SIZES[0])
-    unit, peer_name = f"µs per event at {SIZES[-1]:,} events", f"ours at {SIZES[0]:,} events"
-    appending: dict[str, Turn] = {
+    turns: dict[str, Turn] = {
         "large": lambda: append_us(large, history, SCALE_TURN_EVENTS),
         "small": lambda: append_us(small, small_history, SCALE_TURN_EVENTS),
     }
     # Their mean, not their median: a checkpoint's pause is a part of what an event costs.
-    found = await in_turns(appending, SCALE_ROUNDS, statistics.mean)
-    report("ledger_scale_append", unit, found["large"], found["small"], peer_name)
-    reading: dict[str, Turn] = {"large": lambda: read_us(large, SIZES[0]), "small": lambda: read_us(small, SIZES[0])}
-    found = await in_turns(reading, SCALE_ROUNDS)
-    report("ledger_scale_read", unit, found["large"], found["small"], peer_name)
+    us = await in_turns(turns, SCALE_ROUNDS, statistics.mean)
+    report("ledger_scale_append", unit, us["large"], us["small"], peer_name)
+    turns = {"large": lambda: read_us(large, SIZES[0]), "small": lambda: read_us(small, SIZES[0])}
+    us = await in_turns(turns, SCALE_ROUNDS)
+    report("ledger_scale_read", unit, us["large"], us["small"], peer_name)
 
 
 async def append_us(ledger: PostgresLedger, history: Iterator[Batch], events: int) -> float:

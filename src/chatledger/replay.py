@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -22,7 +20,7 @@ from chatledger.errors import UndecodableRecord
 from chatledger.events.base import UnknownEvent
 from chatledger.events.codec import decode_kept, encode_data, ledger_metadata, parse_time, type_and_version
 from chatledger.events.envelope import Envelope
-from chatledger.ports import LedgerEvent, LedgerReader, Selection
+from chatledger.ports import LedgerEvent
 
 States = dict[str, Conversation]
 
@@ -64,32 +62,6 @@ def state_hash(states: Mapping[str, Conversation]) -> str:
         digest.update(encode_state(states[conversation]))
         digest.update(b"\n")
     return digest.hexdigest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownState:
-    """What was known of a conversation at some moment: its state, and the last event that it holds, if any."""
-
-    state: Conversation
-    last_event: LedgerEvent | None
-
-
-async def state_of(
-    reader: LedgerReader,
-    conversation: str,
-    *,
-    until_position: int | None = None,
-    until_time: datetime | None = None,
-) -> KnownState:
-    """Fold one conversation as it was known then. `until_time` is recorded time."""
-    states: States = {}
-    last_event = None
-    events = reader.read(
-        Selection(stream=f"conversation-{conversation}", until_position=until_position, until_time=until_time)
-    )
-    async for last_event in events:
-        fold_into(states, last_event.envelope)
-    return KnownState(state=states.get(conversation, initial()), last_event=last_event)
 
 
 def passed_over(envelopes: Iterable[Envelope]) -> dict[str, int]:

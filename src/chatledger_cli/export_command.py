@@ -25,8 +25,8 @@ from chatledger.history.reader import History, open_history
 from chatledger.ports import Selection
 from chatledger.settings import read_settings
 from chatledger_cli.connect import database_url
-from chatledger_cli.replay_bar import bar, bar_is_shown
-from chatledger_cli.replay_selection import Words, choose
+from chatledger_cli.progress_bar import bar, bar_is_shown
+from chatledger_cli.selection import Words, choose
 from chatledger_cli.up_settings import UpSettings
 
 TERMINATED = 128 + signal.SIGTERM

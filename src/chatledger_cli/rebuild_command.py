@@ -22,8 +22,8 @@ from chatledger.project_files import load_projects
 from chatledger.settings import read_settings
 from chatledger_cli import rebuild_dialog
 from chatledger_cli.connect import database_url
+from chatledger_cli.progress_bar import RateColumn
 from chatledger_cli.read_models import ALL, DIALOG, READ_MODELS, chosen
-from chatledger_cli.replay_bar import RateColumn
 from chatledger_cli.up_settings import UpSettings
 
 READER_CONNECTIONS_MAX = 3

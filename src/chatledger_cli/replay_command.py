@@ -16,11 +16,11 @@ from rich.console import Console
 from chatledger.errors import ChatledgerError, ConfigurationError
 from chatledger.replay import said_of_passed_over
 from chatledger_cli.moments import shown
-from chatledger_cli.replay_pace import read_pace
-from chatledger_cli.replay_run import Plan, Replay
-from chatledger_cli.replay_selection import Chosen, Words, choose
-from chatledger_cli.replay_table import split_name
-from chatledger_cli.replay_topic import require_other_topic
+from chatledger_cli.replay.pace import read_pace
+from chatledger_cli.replay.run import Plan, Replay
+from chatledger_cli.replay.table import split_name
+from chatledger_cli.replay.topic import require_other_topic
+from chatledger_cli.selection import Chosen, Words, choose
 
 WHICH, WHERE, HOW = "Which events", "Where they go", "How"
 

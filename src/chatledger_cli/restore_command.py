@@ -26,7 +26,7 @@ from chatledger.settings import read_settings
 from chatledger_cli.backends import make_topics, migrate_all
 from chatledger_cli.connect import database_url
 from chatledger_cli.moments import read_moment, shown
-from chatledger_cli.replay_bar import RateColumn
+from chatledger_cli.progress_bar import RateColumn
 from chatledger_cli.restoring import Place, Restored, Watch, restore
 from chatledger_cli.running import only_one
 from chatledger_cli.services import services_of

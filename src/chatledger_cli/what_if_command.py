@@ -20,7 +20,7 @@ from chatledger.errors import ChatledgerError, ConfigurationError
 from chatledger.settings import read_settings
 from chatledger_cli.connect import ledger_reader
 from chatledger_cli.moments import read_moment
-from chatledger_cli.replay_bar import bar, bar_is_shown
+from chatledger_cli.progress_bar import bar, bar_is_shown
 from chatledger_cli.up_settings import UpSettings
 from chatledger_cli.what_if.page import write_page
 from chatledger_cli.what_if.pipe import Asked

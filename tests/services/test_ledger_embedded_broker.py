@@ -14,8 +14,8 @@ from chatledger.adapters.kafka import KafkaPublisher, KafkaSubscription, new_con
 from chatledger.adapters.memory_ledger import MemoryLedger
 from chatledger.dialog_table import decode_entry
 from chatledger.replay import fold
-from chatledger_cli.replay_run import Plan, Replay
-from chatledger_cli.replay_selection import Words, choose
+from chatledger_cli.replay.run import Plan, Replay
+from chatledger_cli.selection import Words, choose
 from chatledger_ledger.broker_view import dialog_workers, open_broker_view
 from chatledger_ledger.rebuild import rebuild_dialog
 from chatledger_ledger.verification import BrokerAddress, verify

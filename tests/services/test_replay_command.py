@@ -19,11 +19,11 @@ from chatledger.errors import ConfigurationError, OutsideUnavailable
 from chatledger.events import UnknownEvent
 from chatledger.ports import Selection
 from chatledger.replay import fold, read_event_line, state_hash
-from chatledger_cli import replay_run
-from chatledger_cli.replay_outputs import Nowhere
-from chatledger_cli.replay_pace import Pace
-from chatledger_cli.replay_run import Plan, Replay
-from chatledger_cli.replay_selection import Words, choose
+from chatledger_cli.replay import run as replay_run
+from chatledger_cli.replay.outputs import Nowhere
+from chatledger_cli.replay.pace import Pace
+from chatledger_cli.replay.run import Plan, Replay
+from chatledger_cli.selection import Words, choose
 from tests.support.dialog import message
 from tests.support.ledger import Placed, history
 from tests.support.postgres import fresh_database

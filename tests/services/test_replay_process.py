@@ -190,7 +190,7 @@ def listener() -> Iterator[tuple[int, list[object]]]:
 
 PLANT = """
 import os, sys
-import chatledger_cli.replay_outputs as outputs
+import chatledger_cli.replay.outputs as outputs
 from chatledger_cli.main import main
 
 really = outputs.row_line

@@ -16,7 +16,8 @@ from chatledger.adapters.memory_ledger import MemoryLedger
 from chatledger.conversation import Status
 from chatledger.dialog_table import Entry, decode_entry, encode_entry
 from chatledger.errors import UndecodableRecord
-from chatledger.replay import event_line, fold, fold_ledger, read_event_line, state_hash, state_of
+from chatledger.ports import Selection
+from chatledger.replay import event_line, fold, fold_ledger, read_event_line, state_hash
 from tests.support.ledger import as_records, conversation_of, history
 
 TWO = [*history("77"), *history("78", ["hi", "Baker Street 221b"])]
@@ -52,12 +53,13 @@ async def test_a_conversation_is_known_as_it_was_at_a_time():
     await ledger.append(as_records(history("77", ["hi"])))
     clock.time = datetime(2026, 11, 21, 11, tzinfo=UTC)
     await ledger.append(as_records(history("77"), first_offset=100))
-    then = await state_of(ledger, conversation_of("77"), until_time=datetime(2026, 11, 21, 10, 30, tzinfo=UTC))
-    assert then.state.status is Status.WAITING_ADDRESS
-    now = await state_of(ledger, conversation_of("77"))
-    assert now.state.status is Status.COMPLETED
-    before = await state_of(ledger, conversation_of("77"), until_time=datetime(2026, 11, 21, 9, tzinfo=UTC))
-    assert before.last_event is None
+
+    async def status_at(hour: int) -> Status | None:
+        until = datetime(2026, 11, 21, hour, 30, tzinfo=UTC)
+        states = await fold_ledger(ledger.read(Selection(until_time=until)))
+        return states[conversation_of("77")].status if states else None
+
+    assert [await status_at(hour) for hour in (9, 10, 11)] == [None, Status.WAITING_ADDRESS, Status.COMPLETED]
 
 
 async def test_a_line_of_history_comes_back_as_it_was():

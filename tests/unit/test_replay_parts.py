@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatledger.errors import ConfigurationError, InvariantViolated
-from chatledger_cli.replay_pace import Pace, Schedule, read_pace
-from chatledger_cli.replay_seal import bare_environment, sealed
-from chatledger_cli.replay_selection import OPTIONS, Words, as_json, choose, differences, from_json
+from chatledger_cli.replay.pace import Pace, Schedule, read_pace
+from chatledger_cli.replay.seal import bare_environment, sealed
+from chatledger_cli.selection import OPTIONS, Words, as_json, choose, differences, from_json
 
 START = datetime(2026, 11, 21, 10, tzinfo=UTC)
 NOW = START + timedelta(days=1)

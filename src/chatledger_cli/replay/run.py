@@ -24,14 +24,14 @@ from chatledger.ports import Selection
 from chatledger.replay import States, fold_into, kind_of, state_hash
 from chatledger.settings import read_settings
 from chatledger_cli.connect import broker_address, database_url
-from chatledger_cli.replay_bar import bar, bar_is_shown
-from chatledger_cli.replay_outputs import Nowhere, StandardOutput, Target, file_name, output_file
-from chatledger_cli.replay_pace import Pace, Schedule
-from chatledger_cli.replay_position import Progress, read_progress, require_same, write_progress
-from chatledger_cli.replay_seal import Seal, bare_environment, sealed
-from chatledger_cli.replay_selection import Chosen
-from chatledger_cli.replay_table import open_table
-from chatledger_cli.replay_topic import doors_of, open_topic
+from chatledger_cli.progress_bar import bar, bar_is_shown
+from chatledger_cli.replay.outputs import Nowhere, StandardOutput, Target, file_name, output_file
+from chatledger_cli.replay.pace import Pace, Schedule
+from chatledger_cli.replay.position import Progress, read_progress, require_same, write_progress
+from chatledger_cli.replay.seal import Seal, bare_environment, sealed
+from chatledger_cli.replay.table import open_table
+from chatledger_cli.replay.topic import doors_of, open_topic
+from chatledger_cli.selection import Chosen
 from chatledger_cli.up_settings import UpSettings
 from chatledger_ledger.verification import BrokerAddress
 

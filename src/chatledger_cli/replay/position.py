@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from chatledger.errors import ConfigurationError
-from chatledger_cli.replay_selection import Chosen, as_json, differences, from_json
+from chatledger_cli.selection import Chosen, as_json, differences, from_json
 
 FORMAT = 1
 

@@ -20,8 +20,8 @@ from psycopg.types.json import Jsonb
 from chatledger.adapters.ledger_rows import SEPARATOR, RecordedRow, copy_line
 from chatledger.adapters.sql_files import named_statements
 from chatledger.errors import ConfigurationError, OutsideUnavailable
-from chatledger_cli.replay_position import Progress, progress_of, require_same
-from chatledger_cli.replay_selection import Chosen, as_json
+from chatledger_cli.replay.position import Progress, progress_of, require_same
+from chatledger_cli.selection import Chosen, as_json
 
 POSITIONS = "chatledger_replays"
 OUR_SCHEMAS = frozenset(
@@ -99,7 +99,7 @@ async def open_table(url: str, table: str, chosen: Chosen) -> AsyncIterator[Tabl
         await connection.set_autocommit(True)
         queries = {
             name: _with_names(text, identifiers)
-            for name, text in named_statements("chatledger_cli", "replay_table.sql").items()
+            for name, text in named_statements("chatledger_cli.replay", "table.sql").items()
         }
         with _database_errors():
             progress = await _begun(connection, queries, ".".join(names), chosen)

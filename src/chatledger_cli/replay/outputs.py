@@ -13,7 +13,7 @@ from typing import Protocol
 
 from chatledger.adapters.ledger_rows import RecordedRow, row_line
 from chatledger.errors import ConfigurationError, OutsideUnavailable
-from chatledger_cli.replay_position import Progress
+from chatledger_cli.replay.position import Progress
 
 
 class Target(Protocol):

@@ -24,7 +24,7 @@ from chatledger.adapters.ledger_records import wire_of
 from chatledger.adapters.ledger_rows import RecordedRow
 from chatledger.errors import BrokerUnavailable, ConfigurationError
 from chatledger.events.codec import WireEvent
-from chatledger_cli.replay_seal import Door, Seal
+from chatledger_cli.replay.seal import Door, Seal
 from chatledger_ledger.verification import BrokerAddress
 
 LIVE_TOPICS = frozenset(plan.name for plan in topics.PLANS)
