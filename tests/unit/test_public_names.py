@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatledger import channels, events, flows, testing
+from chatledger import channels, events, flows, history, recorder, testing
 from chatledger.events import cart, deliveries, dialog, inbound, inventory, letters, orders, outreach
 from chatledger.testing import ConversationTest
 
@@ -119,6 +119,28 @@ def test_the_names_of_the_packages() -> None:
     assert flows.__all__ == ["FLOWS", "Flow"]
     assert channels.__all__ == ["CHANNELS", "Channel"]
     assert testing.__all__ == ["ConversationTest", "conversation_test"]
+    assert history.__all__ == [
+        "ConversationRow",
+        "EventQuery",
+        "EventRow",
+        "History",
+        "MessageRow",
+        "Moment",
+        "PositionFile",
+        "Pseudonyms",
+        "Query",
+        "Subscription",
+        "open",
+        "subscribe",
+    ]
+    assert recorder.__all__ == [
+        "HistoryEvent",
+        "LedgerAggregateRecorder",
+        "LedgerApplicationRecorder",
+        "LedgerFactory",
+        "LedgerMapper",
+        "LedgerProcessRecorder",
+    ]
 
 
 @pytest.mark.parametrize("module", EVENT_NAMES, ids=lambda module: module.__name__)

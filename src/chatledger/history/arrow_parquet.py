@@ -15,9 +15,8 @@ from types import TracebackType
 from typing import Any
 
 from chatledger.history.arrow import pyarrow, record_batch, schema_of
-from chatledger.history.queries import Query
 from chatledger.history.rows import ConversationRow, EventRow, MessageRow, Row
-from chatledger.history.text_formats import Progress
+from chatledger.history.tables import Progress, Table
 
 PARTITION_COLUMN: Mapping[type, str] = {
     EventRow: "recorded_at",
@@ -34,12 +33,12 @@ ROWS_PER_PART = 1_000_000
 """A file of some 100 MB at most, so that readers share the work."""
 
 
-def write_parquet(query: Query[Row], folder: Path, progress: Progress) -> int:
+def write_parquet(table: Table[Row], folder: Path, progress: Progress) -> int:
     """Write all rows into an empty folder; return how many."""
-    with _Days(query.row_class, folder) as days:
-        column = list(query.columns).index(PARTITION_COLUMN[query.row_class])
+    with _Days(table.row_class, folder) as days:
+        column = list(table.columns).index(PARTITION_COLUMN[table.row_class])
         count, at = 0, itemgetter(column)
-        for part in query.parts():
+        for part in table.parts():
             for day, rows in groupby(part.rows, key=lambda row: at(row).date()):
                 days.add(day, list(rows))
             count += len(part.rows)

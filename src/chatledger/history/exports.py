@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any, BinaryIO, cast
 from chatledger.errors import OutsideUnavailable
 from chatledger.history.arrow_parquet import FOLDERS, write_parquet
 from chatledger.history.files import new_file, new_folder
-from chatledger.history.queries import EventQuery, Query
+from chatledger.history.ocel import write_ocel
 from chatledger.history.rows import Row
-from chatledger.history.text_formats import Progress, write_csv, write_ndjson
+from chatledger.history.tables import Progress, Table
+from chatledger.history.text_formats import write_csv, write_ndjson
+from chatledger.ports import LedgerEvent
 
 
 class Format(StrEnum):
@@ -60,7 +63,7 @@ def quiet(position: int) -> None:
 
 
 def export_rows(
-    query: Query[Row],
+    table: Table[Row],
     format: Format,
     out: Path,
     *,
@@ -76,17 +79,17 @@ def export_rows(
     started = time.monotonic()
     if format is Format.PARQUET:
         with new_folder(out, entries=FOLDERS, force=force) as folder:
-            rows = write_parquet(query, folder, progress)
+            rows = write_parquet(table, folder, progress)
     else:
         with new_file(out, force=force) as partial, partial.open("xb", buffering=1 << 20) as file:
             if format is Format.CSV:
-                rows = write_csv(query, file, progress, spreadsheet=spreadsheet)
+                rows = write_csv(table, file, progress, spreadsheet=spreadsheet)
             else:
-                rows = write_ndjson(query, file, progress)
+                rows = write_ndjson(table, file, progress)
     return exported(out, rows, started)
 
 
-def export_to(query: Query[Row], format: Format, out: BinaryIO, *, spreadsheet: bool = False) -> Exported:
+def export_to(table: Table[Row], format: Format, out: BinaryIO, *, spreadsheet: bool = False) -> Exported:
     """Write a table to an open binary file, such as standard output.
 
     Raises OutsideUnavailable as `export_rows` does, and BrokenPipeError where nobody reads any more.
@@ -95,9 +98,9 @@ def export_to(query: Query[Row], format: Format, out: BinaryIO, *, spreadsheet: 
     file = cast("BinaryIO", counted)
     try:
         if format is Format.CSV:
-            rows = write_csv(query, file, quiet, spreadsheet=spreadsheet)
+            rows = write_csv(table, file, quiet, spreadsheet=spreadsheet)
         else:
-            rows = write_ndjson(query, file, quiet)
+            rows = write_ndjson(table, file, quiet)
         out.flush()
     except BrokenPipeError:
         raise
@@ -106,13 +109,13 @@ def export_to(query: Query[Row], format: Format, out: BinaryIO, *, spreadsheet: 
     return Exported(rows=rows, files=0, bytes=counted.size, seconds=round(time.monotonic() - started, 3))
 
 
-def export_ocel(query: EventQuery, out: Path, *, force: bool = False, progress: Progress = quiet) -> Exported:
+def export_ocel(
+    events: Iterable[LedgerEvent], out: Path, *, force: bool = False, progress: Progress = quiet
+) -> Exported:
     """Write events as an object-centric event log, OCEL 2.0 in SQLite. Raises as `export_rows` does."""
-    from chatledger.history.ocel import write_ocel
-
     started = time.monotonic()
     with new_file(out, force=force) as partial:
-        rows = write_ocel(query, partial, progress)
+        rows = write_ocel(events, partial, progress)
     return exported(out, rows, started)
 
 

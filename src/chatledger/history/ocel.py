@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +27,7 @@ from chatledger.history.ocel_facts import (
     facts_of,
     type_of,
 )
-from chatledger.history.queries import EventQuery
-from chatledger.history.text_formats import Progress
+from chatledger.history.tables import Progress
 from chatledger.ports import LedgerEvent
 
 EVENTS_PER_TRANSACTION = 5_000
@@ -43,8 +42,8 @@ _TABLES = ("event_map_type", "object_map_type", "event", "object", "event_object
 _TAKEN = frozenset({"object", "maptype"})
 
 
-def write_ocel(query: EventQuery, path: Path, progress: Progress) -> int:
-    """Write all events of `query` to the SQLite file `path`, which is not there yet; return how many.
+def write_ocel(events: Iterable[LedgerEvent], path: Path, progress: Progress) -> int:
+    """Write all `events` to the SQLite file `path`, which is not there yet; return how many.
 
     Raises OutsideUnavailable where the disk is full.
     """
@@ -52,7 +51,7 @@ def write_ocel(query: EventQuery, path: Path, progress: Progress) -> int:
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             log = _Log(connection)
-            for event in query:
+            for event in events:
                 log.add(event)
                 count, position = count + 1, event.position
                 if count % EVENTS_PER_TRANSACTION == 0:

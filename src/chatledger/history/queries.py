@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 from chatledger.history import arrow
+from chatledger.history.exports import Format, export_rows
 from chatledger.history.rows import EventRow, Part, Row, column_types
 from chatledger.ports import LedgerEvent
 
@@ -63,8 +64,6 @@ class Query(Generic[Row]):
 
         It is complete or not there. Raises ConfigurationError where the folder holds something, unless `force`.
         """
-        from chatledger.history.exports import Format, export_rows
-
         export_rows(self, Format.PARQUET, Path(folder), force=force)
         return Path(folder)
 

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, BinaryIO
 
 import orjson
 
-from chatledger.history.queries import Query
 from chatledger.history.rows import Row
+from chatledger.history.tables import Progress, Table
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet takes a cell that begins so for a formula, and runs it."""
 JSON_COLUMNS = frozenset({"data", "state"})
 """Columns whose text is JSON; in NDJSON they are values."""
 
-Progress = Callable[[int], None]
-"""Told the position of the ledger up to which everything is written."""
 
-
-def write_ndjson(query: Query[Row], out: BinaryIO, progress: Progress) -> int:
+def write_ndjson(table: Table[Row], out: BinaryIO, progress: Progress) -> int:
     """Write one JSON object a line, times with a Z; return how many."""
-    count, columns = 0, query.columns
-    for part in query.parts():
+    count, columns = 0, table.columns
+    for part in table.parts():
         out.write(b"".join(json_line(columns, row) for row in part.rows))
         count += len(part.rows)
         progress(part.end)
@@ -41,7 +38,7 @@ def json_line(columns: Sequence[str], row: Sequence[Any]) -> bytes:
     return orjson.dumps(told, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
-def write_csv(query: Query[Row], out: BinaryIO, progress: Progress, *, spreadsheet: bool = False) -> int:
+def write_csv(table: Table[Row], out: BinaryIO, progress: Progress, *, spreadsheet: bool = False) -> int:
     """Write a line with the columns' names and one line a row, in UTF-8 with CRLF; return how many rows.
 
     What is None is an empty field, and so is an empty text. With `spreadsheet` a field that a spreadsheet would take
@@ -50,9 +47,9 @@ def write_csv(query: Query[Row], out: BinaryIO, progress: Progress, *, spreadshe
     text = io.TextIOWrapper(out, "utf-8", newline="", write_through=False)
     try:
         writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow(query.columns)
+        writer.writerow(table.columns)
         count = 0
-        for part in query.parts():
+        for part in table.parts():
             writer.writerows([_field(value, spreadsheet=spreadsheet) for value in row] for row in part.rows)
             count += len(part.rows)
             progress(part.end)
