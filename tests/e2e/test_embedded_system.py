@@ -32,7 +32,7 @@ def system(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory)
         assert not (up.folder / "var" / "up.json").exists()
         assert "were not recorded" not in up.log
     finally:
-        up.kill()
+        up.end()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def system(provider: ScriptedProvider, tmp_path: Path) -> Iterator[UpProcess]:
     try:
         yield up.start()
     finally:
-        up.kill()
+        up.end()
 
 
 def test_customers_go_on_while_the_table_is_rebuilt_and_switched(system, provider):

@@ -35,7 +35,7 @@ def system(provider: ScriptedProvider, tmp_path: Path) -> Iterator[UpProcess]:
     try:
         yield up.start()
     finally:
-        up.kill()
+        up.end()
 
 
 def damage(database: str) -> None:

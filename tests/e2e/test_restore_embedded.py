@@ -31,7 +31,7 @@ def system(provider: ScriptedProvider, postgres_server: EmbeddedPostgres, tmp_pa
         try:
             yield up.start()
         finally:
-            up.kill()
+            up.end()
 
 
 def test_no_invariant_is_broken_by_a_kill_of_everything(system: UpProcess, provider: ScriptedProvider) -> None:

@@ -36,7 +36,7 @@ def system(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory)
         assert up.stop() == 0, up.log[-3000:]
         assert "were not recorded" not in up.log
     finally:
-        up.kill()
+        up.end()
 
 
 @pytest.fixture

@@ -97,8 +97,16 @@ class UpProcess:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
 
+    def end(self) -> None:
+        """End it in order where it still runs, so that its Postgres ends too."""
+        if self.process is not None and self.process.poll() is None:
+            try:
+                self.stop()
+            finally:
+                self.kill()
+
     def kill(self) -> None:
-        """End it whatever state it is in; its services end by themselves."""
+        """End it whatever state it is in; its services end by themselves, an embedded Postgres stays for the next."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
