@@ -5,7 +5,7 @@ with all indexes and with fsync; then it reads all of it in order, decoded to ev
 folds a million events, and asks for single conversations as they were at a moment. `ledger_scale` says what an event
 costs from 50 thousand to 5 million events.
 
-Every store gets the same events, and ours and the peers take turns. emmett needs Node and npm; without it is left out.
+Every store gets the same events, and ours and the peers take turns. emmett needs Node and npm; it is left out without.
 """
 
 from __future__ import annotations
@@ -388,13 +388,13 @@ async def append_us(ledger: PostgresLedger, history: Iterator[Batch], events: in
         started_at = perf_counter()
         await ledger.append(batch)
         seconds += perf_counter() - started_at
-    return seconds / max(events, 1) * 1e6
+    return seconds / events * 1e6
 
 
 async def read_us(ledger: PostgresLedger, events: int) -> float:
     """Read so many events, decoded, in stretches from all over the ledger; return the cost of one in µs."""
     length, last, found = events // STRETCHES, await ledger.last_position(), 0
     started_at = perf_counter()
-    for after in range(0, last - length + 1, (last - length) // (STRETCHES - 1) or 1):
+    for after in range(0, last - length + 1, (last - length) // (STRETCHES - 1)):
         found += sum([1 async for _ in ledger.read(Selection(after=after, until_position=after + length))])
     return (perf_counter() - started_at) / found * 1e6

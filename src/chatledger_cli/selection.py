@@ -49,16 +49,11 @@ class Chosen:
 
 def choose(words: Words, now: datetime) -> Chosen:
     """Return what the options mean at this moment. Raises ConfigurationError where a time is none."""
-    selection = Selection(
-        after=words.after_position,
-        until_position=words.until_position,
+    return _chosen(
+        words,
         since_time=None if words.since is None else read_moment(words.since, now),
         until_time=None if words.until is None else read_moment(words.until, now),
-        stream=words.stream,
-        types=words.types,
-        project=words.project,
     )
-    return Chosen(words=words, selection=selection)
 
 
 def as_json(chosen: Chosen) -> dict[str, Any]:
@@ -74,16 +69,7 @@ def from_json(kept: dict[str, Any]) -> Chosen:
     since_time, until_time = (
         None if kept[name] is None else parse_time(kept[name]) for name in ("since_time", "until_time")
     )
-    selection = Selection(
-        after=words.after_position,
-        until_position=words.until_position,
-        since_time=since_time,
-        until_time=until_time,
-        stream=words.stream,
-        types=words.types,
-        project=words.project,
-    )
-    return Chosen(words=words, selection=selection)
+    return _chosen(words, since_time=since_time, until_time=until_time)
 
 
 def differences(kept: Words, typed: Words) -> list[str]:
@@ -94,6 +80,19 @@ def differences(kept: Words, typed: Words) -> list[str]:
         for name, option in OPTIONS.items()
         if before[name] != now[name]
     ]
+
+
+def _chosen(words: Words, *, since_time: datetime | None, until_time: datetime | None) -> Chosen:
+    selection = Selection(
+        after=words.after_position,
+        until_position=words.until_position,
+        since_time=since_time,
+        until_time=until_time,
+        stream=words.stream,
+        types=words.types,
+        project=words.project,
+    )
+    return Chosen(words=words, selection=selection)
 
 
 def _shown(value: Any) -> str:

@@ -109,10 +109,12 @@ async def test_the_fold_of_what_was_recorded_is_the_fold_of_what_happened(ledger
     await ledger.append(as_records(placed))
     states = await fold_ledger(ledger.read())
     assert state_hash(states) == state_hash(fold(envelope for _, envelope in placed))
-    one = await fold_ledger(ledger.read(Selection(stream=f"conversation-{conversation_of('78')}")))
+    stream = f"conversation-{conversation_of('78')}"
+    one = await fold_ledger(ledger.read(Selection(stream=stream)))
     assert {conversation: state.status for conversation, state in one.items()} == {
         conversation_of("78"): Status.WAITING_PHONE
     }
+    assert await everything(ledger, stream=stream, until_position=0) == []
 
 
 async def test_an_event_of_an_unknown_type_is_kept_whole(ledger):

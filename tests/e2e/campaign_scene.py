@@ -163,7 +163,7 @@ def shop(
             yield Scene(up=up, provider=provider, http=http)
         assert up.stop() == 0, up.log[-3000:]
     finally:
-        up.kill()
+        up.end()
 
 
 def wait(seconds: float) -> None:

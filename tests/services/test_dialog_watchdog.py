@@ -23,7 +23,8 @@ async def main(rounds):
         for _ in range(rounds):
             watchdog.alive()
             await asyncio.sleep(0.2)
-        stand_still() if rounds == 1 else None
+        if rounds == 1:
+            stand_still()
     await asyncio.sleep(4)
 
 asyncio.run(main(int(sys.argv[1])))

@@ -15,6 +15,9 @@ from chatledger.ports import LedgerEvent
 SEPARATOR = b"\x1f"
 """Between the fields of a line; the query `copy` names it too. Raw, it is not allowed in JSON."""
 
+_new = tuple.__new__
+"""Makes a named tuple in two thirds of the time that its own constructor, which is Python, takes."""
+
 
 def copy_line(record: LedgerRecord) -> bytes:
     """Return the line that COPY takes for this record, in the order of the query's columns."""
@@ -34,10 +37,6 @@ def copy_line(record: LedgerRecord) -> bytes:
     )
     # A backslash begins an escape, and JSON may have line ends between its values.
     return line.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r") + b"\n"
-
-
-_new = tuple.__new__
-"""Makes a named tuple in two thirds of the time that its own constructor, which is Python, takes."""
 
 
 class RecordedRow(NamedTuple):
